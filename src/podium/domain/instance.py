@@ -1,0 +1,45 @@
+"""A warm, running copy of a version, as others may see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class InstanceState(StrEnum):
+    """Owned by the pool alone."""
+
+    STOPPED = "stopped"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceView:
+    """A snapshot of one instance for ``podium ps`` and the API."""
+
+    id: str
+    ref: str
+    state: InstanceState
+    pid: int | None
+    active: int
+    waiting: int
+    concurrency: int
+    memory_mb: float | None
+    cpu_s: float | None
+    loaded_at: float | None
+    load_s: float | None
+    last_used_at: float | None
+    pinned: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessUsage:
+    """Counters of the processes behind an instance, read from the kernel."""
+
+    cpu_s: float
+    memory_bytes: int
+    """Anonymous plus swapped plus resident file pages."""

@@ -1,0 +1,288 @@
+"""The interfaces services talk to. Protocols and the small values that cross them; no implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from podium.domain.decision import Decision, Feedback, Outcome
+from podium.domain.evidence import Evidence
+from podium.domain.instance import ProcessUsage
+from podium.domain.model import Facts, Lifecycle, ModelVersion, Profile, Source, Transition
+from podium.domain.request import Endpoint
+from podium.domain.swap import Event, Swap
+from podium.domain.task import Binding, TaskSpec
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        ...
+
+
+# ---------------------------------------------------------------- providers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Time limits of one call, in seconds."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 120.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One operation sent to an instance, in OpenAI's wire format.
+
+    ``body`` is the caller's JSON with ``model`` already replaced by the name the instance knows.
+    """
+
+    endpoint: Endpoint
+    body: bytes
+    stream: bool
+    request_id: str
+    deadlines: Deadlines = Deadlines()
+
+
+class Reply(Protocol):
+    """An answer under way: status and headers are known, the body may still be coming."""
+
+    status: int
+    content_type: str
+
+    async def read(self) -> bytes:
+        """The whole body. Raises ``ProviderError`` when it ends early or takes too long."""
+        ...
+
+    async def relay(self, sink: Callable[[bytes], None]) -> None:
+        """Hand every piece of the body to ``sink`` as it arrives; returns when the body is complete.
+
+        Raises ``ProviderError`` when it ends early. Cancelling closes the connection upstream, which is how
+        a generation is stopped.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Stop reading from upstream (the client is slow)."""
+        ...
+
+    def resume(self) -> None:
+        """Read on."""
+        ...
+
+    def close(self) -> None:
+        """Give the answer up; idempotent. An incomplete one closes its connection."""
+        ...
+
+
+class Instance(Protocol):
+    """One warm copy of a version."""
+
+    concurrency: int
+    """How many requests it really works on in parallel."""
+    pid: int | None
+    """The child process, or ``None`` when the server is not ours."""
+
+    async def send(self, call: Call) -> Reply:
+        """Send one operation; returns as soon as the status line and headers are there.
+
+        Raises ``ProviderUnreachable``, ``ProviderTimeout``. An HTTP error status is a ``Reply``, not an error.
+        """
+        ...
+
+    async def health(self) -> None:
+        """Return when healthy, raise ``ProviderError`` otherwise. Generates nothing."""
+        ...
+
+    async def warm_up(self) -> None:
+        """One real forward pass."""
+        ...
+
+    async def unload(self) -> None:
+        """Stop it and give its memory back; idempotent; returns when the process is gone."""
+        ...
+
+    def usage(self) -> ProcessUsage | None:
+        """Counters of its processes; ``None`` when they cannot be read (not our process, or gone)."""
+        ...
+
+    def alive(self) -> bool:
+        """False once its process has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Characteristics:
+    """What a provider does for any version it runs."""
+
+    owns_process: bool
+    streaming: bool
+    continuous_batching: bool
+    local: bool
+
+
+class Provider(Protocol):
+    """Runs versions of one kind. Built by ``providers/catalogue``; plugins use the entry point group
+    ``podium.providers`` whose value is a callable ``(ProviderContext) -> Provider``."""
+
+    name: str
+    characteristics: Characteristics
+
+    async def inspect(self, source: Source) -> Facts:
+        """Read the facts of an artifact or server. Raises ``InvalidRequest`` when it is not usable,
+        ``ProviderError`` when the server does not answer."""
+        ...
+
+    def footprint(self, version: ModelVersion) -> int | None:
+        """Estimated memory in bytes on this machine when loaded; 0 for a remote one, ``None`` when unknown."""
+        ...
+
+    async def load(self, version: ModelVersion, instance_id: str) -> Instance:
+        """Start an instance and return it once it answers its health check. Raises ``LoadFailed``."""
+        ...
+
+
+# ---------------------------------------------------------------- host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """One GPU or NPU that was really found. ``evidence`` says how."""
+
+    kind: str
+    name: str
+    memory_bytes: int | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What this machine is."""
+
+    cpu_model: str | None
+    cores_physical: int | None
+    cores_logical: int
+    memory_bytes: int
+    memory_available_bytes: int
+    accelerators: tuple[Accelerator, ...]
+    unavailable: tuple[tuple[str, str], ...]
+    """(what was looked for, why it is not usable)."""
+
+
+class HostProbe(Protocol):
+    """Reads the machine."""
+
+    def facts(self) -> HostFacts: ...
+
+
+# ---------------------------------------------------------------- store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Everything a start reads back from the store."""
+
+    versions: tuple[ModelVersion, ...]
+    profiles: Mapping[str, Profile]
+    aliases: Mapping[str, str]
+    tasks: tuple[TaskSpec, ...]
+    bindings: tuple[Binding, ...]
+    evidence: Mapping[tuple[str, str], Evidence]
+    """By (task, ref)."""
+    unfinished_swaps: tuple[Swap, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One group commit of the write-behind recorder. ``evidence`` holds whole rows, never deltas."""
+
+    decisions: Sequence[tuple[Decision, Outcome]] = ()
+    feedback: Sequence[Feedback] = ()
+    events: Sequence[Event] = ()
+    evidence: Mapping[tuple[str, str], Evidence] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A window into a listing."""
+
+    limit: int = 100
+    offset: int = 0
+
+
+class Store(Protocol):
+    """Durable state. Every coroutine returns after its transaction is committed, or raises ``StoreError``
+    (disk full, read-only) or ``Conflict`` (the database refused: immutable version, illegal transition).
+
+    All writes go through one writer thread; ``write_batch`` calls that queue up share a commit.
+    """
+
+    async def load(self) -> Recorded: ...
+
+    async def add_version(self, version: ModelVersion, by: str) -> None: ...
+
+    async def set_status(self, transition: Transition) -> None: ...
+
+    async def set_profile(self, ref: str, profile: Profile) -> None: ...
+
+    async def set_alias(self, alias: str, target: str | None) -> None:
+        """``None`` removes the alias."""
+        ...
+
+    async def put_task(self, task: TaskSpec) -> None: ...
+
+    async def save_swap(self, swap: Swap, binding: Binding | None, event: Event) -> None:
+        """Insert or update a swap; with ``binding`` the task moves in the same transaction."""
+        ...
+
+    async def write_batch(self, batch: Batch) -> None: ...
+
+    async def transitions(self, ref: str) -> tuple[Transition, ...]: ...
+
+    async def swaps(self, task: str | None, page: Page) -> tuple[Swap, ...]:
+        """Newest first."""
+        ...
+
+    async def events(self, after_id: int, page: Page) -> tuple[Event, ...]:
+        """Oldest first, ids greater than ``after_id``."""
+        ...
+
+    async def find_decisions(self, request_id: str) -> tuple[tuple[Decision, Outcome], ...]:
+        """All attempts of one request, oldest first; empty when unknown."""
+        ...
+
+    async def recent_decisions(self, page: Page) -> tuple[tuple[Decision, Outcome], ...]:
+        """Newest first."""
+        ...
+
+    async def find_feedback(self, request_id: str) -> tuple[Feedback, ...]: ...
+
+    async def counts(self) -> Mapping[str, int]:
+        """Rows per table, for ``doctor``."""
+        ...
+
+    async def prune(self, max_decisions: int, older_than: float) -> int:
+        """Delete decisions (with outcomes) beyond the cap or older than the Unix time; returns how many."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+EventSink = Callable[[Event], None]
+"""Receives events as they happen; must not block or raise."""
+
+AsyncCallback = Callable[[], Awaitable[None]]
+
+__all__ = [
+    "Accelerator", "AsyncCallback", "Batch", "Call", "Characteristics", "Clock", "Deadlines", "EventSink",
+    "HostFacts", "HostProbe", "Instance", "Lifecycle", "Page", "Provider", "Recorded", "Reply", "Store",
+]
