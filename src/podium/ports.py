@@ -132,14 +132,16 @@ class Characteristics:
 
 class Provider(Protocol):
     """Runs versions of one kind. Built by ``providers/catalogue``; plugins use the entry point group
-    ``podium.providers`` whose value is a callable ``(ProviderContext) -> Provider``."""
+    ``podium.providers`` whose value is a callable ``(ProviderContext) -> Provider``.
+    """
 
     name: str
     characteristics: Characteristics
 
     async def inspect(self, source: Source) -> Facts:
         """Read the facts of an artifact or server. Raises ``InvalidRequest`` when it is not usable,
-        ``ProviderError`` when the server does not answer."""
+        ``ProviderError`` when the server does not answer.
+        """
         ...
 
     def footprint(self, version: ModelVersion) -> int | None:
@@ -283,6 +285,21 @@ EventSink = Callable[[Event], None]
 AsyncCallback = Callable[[], Awaitable[None]]
 
 __all__ = [
-    "Accelerator", "AsyncCallback", "Batch", "Call", "Characteristics", "Clock", "Deadlines", "EventSink",
-    "HostFacts", "HostProbe", "Instance", "Lifecycle", "Page", "Provider", "Recorded", "Reply", "Store",
+    "Accelerator",
+    "AsyncCallback",
+    "Batch",
+    "Call",
+    "Characteristics",
+    "Clock",
+    "Deadlines",
+    "EventSink",
+    "HostFacts",
+    "HostProbe",
+    "Instance",
+    "Lifecycle",
+    "Page",
+    "Provider",
+    "Recorded",
+    "Reply",
+    "Store",
 ]

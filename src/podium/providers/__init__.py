@@ -1,0 +1,1 @@
+"""Adapters that run models. The catalogue finds them by entry point."""

@@ -1,0 +1,1 @@
+"""Durable state on SQLite: schema, migrations, one writer thread, repositories."""

