@@ -1,0 +1,37 @@
+"""Owns the configuration: one TOML file, environment overrides, defaults, and the difference of two readings.
+
+It reads files and the environment, nothing else: no database, no network, no provider.
+"""
+
+from podium.config.changes import Difference, difference
+from podium.config.reading import default_home, load, prepare_home
+from podium.config.schema import json_schema
+from podium.config.values import (
+    Config,
+    ModelEntry,
+    Pool,
+    Recording,
+    Selection,
+    Server,
+    Settings,
+    TaskEntry,
+    Timeouts,
+)
+
+__all__ = [
+    "Config",
+    "Difference",
+    "ModelEntry",
+    "Pool",
+    "Recording",
+    "Selection",
+    "Server",
+    "Settings",
+    "TaskEntry",
+    "Timeouts",
+    "default_home",
+    "difference",
+    "json_schema",
+    "load",
+    "prepare_home",
+]

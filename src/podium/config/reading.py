@@ -1,0 +1,210 @@
+"""Reads ``podium.toml`` and the environment into a ``Config``, or says exactly what is wrong and where.
+
+It creates the home folder when asked and otherwise changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from podium.config.positions import line_of
+from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
+from podium.config.values import SOURCES, Config, ModelEntry, Settings
+from podium.errors import ConfigError
+
+FILE_NAME = "podium.toml"
+PREFIX = "PODIUM_"
+FIXED = ("server", "pool", "timeouts", "recording", "selection")
+"""Sections whose keys the environment may override."""
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
+
+
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    """``PODIUM_HOME``, else the platform's user data directory."""
+    environ = os.environ if environ is None else environ
+    if given := environ.get("PODIUM_HOME"):
+        return Path(given).expanduser().absolute()
+    import platformdirs  # noqa: PLC0415 - keeps `podium --help` fast
+
+    return platformdirs.user_data_path("podium", appauthor=False)
+
+
+def prepare_home(home: Path) -> Path:
+    """Create the home for this user only (0700). Raises ``ConfigError`` when it cannot be used."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot create PODIUM_HOME {home}: {error.strerror}; set PODIUM_HOME to a writable folder"
+        ) from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise ConfigError(f"PODIUM_HOME {home} is not writable; set PODIUM_HOME to a folder you may write")
+    return home
+
+
+def load(
+    file: Path | str | None = None,
+    *,
+    home: Path | str | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Config:
+    """The configuration in force.
+
+    ``file`` is ``--config``; without it ``PODIUM_CONFIG``, else ``podium.toml`` in the home, which may be
+    absent. ``overrides`` are dotted keys of the command line (``{"server.port": 0}``) and win over the
+    environment, which wins over the file. Raises ``ConfigError`` that lists every problem.
+    """
+    environ = os.environ if environ is None else environ
+    where = Path(home).expanduser().absolute() if home is not None else default_home(environ)
+    path, text = _read(file, where, environ)
+    name = str(path) if path else FILE_NAME
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not valid TOML: {error}") from error
+
+    origins: dict[tuple[str, ...], str] = {}
+    problems = _apply_environment(table, environ, origins)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _put(table, tuple(dotted.split(".")), value)
+            origins[tuple(dotted.split("."))] = "command line"
+    settings = decode(Settings, table, (), problems)
+    if settings is not None:
+        problems += _check(settings)
+    if problems or settings is None:
+        said = [_located(problem, name, text, origins) for problem in problems]
+        raise ConfigError("\n".join(said), details={"problems": said})
+    sections = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
+    if path is not None:
+        sections["models"] = {key: _anchored(entry, path.parent) for key, entry in settings.models.items()}
+    return Config(home=where, file=path, **sections)
+
+
+def _read(file: Path | str | None, home: Path, environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    """The file that applies and its text; ``(None, "")`` when only defaults apply."""
+    asked = file if file is not None else environ.get("PODIUM_CONFIG") or None
+    path = Path(asked).expanduser().absolute() if asked is not None else home / FILE_NAME
+    try:
+        return path, path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if asked is None:
+            return None, ""
+        raise ConfigError(f"{path}: no such file; create it or leave --config and PODIUM_CONFIG out") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _apply_environment(
+    table: dict[str, Any], environ: Mapping[str, str], origins: dict[tuple[str, ...], str]
+) -> list[Problem]:
+    """Fold ``PODIUM_SECTION__KEY`` variables into ``table``; returns the ones that fit nowhere."""
+    problems = []
+    sections = hints(Settings)
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        section, _, key = variable.removeprefix(PREFIX).lower().partition("__")
+        path = (section, key)
+        origins[path] = f"environment {variable}"
+        if section not in FIXED:
+            problems.append(Problem(path, f"no such section {section!r}; {nearest(section, list(FIXED))}"))
+            continue
+        known = hints(bare(sections[section]))
+        if key not in known:
+            problems.append(Problem(path, f"unknown key {key!r}; {nearest(key, list(known))}"))
+            continue
+        _put(table, path, scalar(environ[variable], known[key]))
+    return problems
+
+
+def _put(table: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    """Set one key in nested tables, unless the way there is no table (which ``decode`` then reports)."""
+    node: Any = table
+    for part in path[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            return
+    node[path[-1]] = value
+
+
+def _located(problem: Problem, name: str, text: str, origins: Mapping[tuple[str, ...], str]) -> str:
+    """``file:line: section.key: message``."""
+    origin = origins.get(problem.path)
+    if origin is None:
+        line = line_of(text, problem.path)
+        origin = f"{name}:{line}" if line else name
+    dotted = ".".join(problem.path)
+    return f"{origin}: {dotted}: {problem.message}" if dotted else f"{origin}: {problem.message}"
+
+
+def _check(settings: Settings) -> list[Problem]:
+    """Rules that the type of one key cannot express."""
+    problems = []
+    if not is_loopback(settings.server.host):
+        problems.append(
+            Problem(
+                ("server", "host"),
+                f"{settings.server.host!r} is not a loopback address: without API keys everyone on the network "
+                "could use and control the models; use 127.0.0.1 and a tunnel or a proxy that authenticates",
+            )
+        )
+    for name, weights in settings.selection.weights.items():
+        values = [getattr(weights, entry.name) for entry in dataclasses.fields(weights)]
+        if min(values) < 0 or abs(sum(values) - 1) > 1e-6:
+            problems.append(
+                Problem(
+                    ("selection", "weights", name), f"weights must be >= 0 and sum to 1, these sum to {sum(values):g}"
+                )
+            )
+    for name, task in settings.tasks.items():
+        if not _NAME.match(name):
+            problems.append(Problem(("tasks", name), "a task name has letters, digits and . _ : / - only"))
+        if task.binding is not None and "@" not in task.binding:
+            problems.append(Problem(("tasks", name, "binding"), f"{task.binding!r} is not of the form name@version"))
+    for name, model in settings.models.items():
+        problems += _check_model(name, model)
+    return problems
+
+
+def _check_model(name: str, model: ModelEntry) -> list[Problem]:
+    path = ("models", name)
+    base, at, version = name.partition("@")
+    if not _NAME.match(base) or (at and not version):
+        return [Problem(path, "a model is named NAME or NAME@VERSION, of letters, digits and . _ : / -")]
+    if at and model.version is not None and model.version != version:
+        return [Problem((*path, "version"), f"{model.version!r} contradicts the {version!r} in the table's name")]
+    given = [key for key in SOURCES if getattr(model, key) is not None]
+    if len(given) != 1:
+        return [Problem(path, f"give exactly one of {', '.join(SOURCES)}; found {', '.join(given) or 'none'}")]
+    if (model.provider is None) != (model.location is None):
+        return [Problem(path, "'provider' and 'location' belong together")]
+    return []
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _anchored(entry: ModelEntry, folder: Path) -> ModelEntry:
+    """File paths made absolute: relative ones are meant from the configuration file."""
+    changed: dict[str, Any] = {
+        key: str(folder / Path(value).expanduser())
+        for key in ("gguf", "scripted")
+        if (value := getattr(entry, key)) is not None
+    }
+    return dataclasses.replace(entry, **changed)

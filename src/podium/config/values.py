@@ -1,0 +1,208 @@
+"""The configuration as frozen values: every section, key, default, limit and meaning.
+
+The JSON Schema, ``config check`` and the documentation are derived from these classes; nothing here reads a
+file or the environment. ``Annotated`` carries what a user is told about a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from podium.domain.model import Category, Source
+from podium.domain.task import Criteria, Preference, TaskSpec, Weights
+
+SOURCES = ("gguf", "url", "command", "scripted", "provider")
+"""The keys of which a model entry has exactly one."""
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where and how the gateway listens. Changes need a restart."""
+
+    host: Annotated[str, Meta(description="Address to listen on; loopback only")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 picks a free one")] = 7636
+    allowed_hosts: Annotated[
+        tuple[str, ...], Meta(description="Host header values accepted beside localhost and the listening address")
+    ] = ()
+    body_limit_mb: Annotated[float, Meta(gt=0, description="Largest request body, in MiB")] = 32.0
+    header_limit_kb: Annotated[int, Meta(ge=1, le=1024, description="Largest request head, in KiB")] = 32
+    request_timeout_s: Annotated[Seconds, Meta(description="Time a client may take to send one request")] = 30.0
+    idle_timeout_s: Annotated[Seconds, Meta(description="Time an idle keep-alive connection stays open")] = 75.0
+    drain_s: Annotated[float, Meta(ge=0, description="Time running requests get to finish at shutdown")] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """How many models stay loaded and who waits for how long."""
+
+    memory_budget_mb: Annotated[
+        float | None, Meta(description="Memory for loaded models, in MiB; unset: 80 % of the machine's RAM")
+    ] = None
+    keep_warm_days: Annotated[float, Meta(ge=0, description="How long a replaced version stays deprecated")] = 7.0
+    queue_limit: Annotated[int, Meta(ge=1, description="Requests that may wait for one model")] = 256
+    queue_timeout_s: Annotated[Seconds, Meta(description="Longest wait for a loaded model")] = 60.0
+    load_timeout_s: Annotated[Seconds, Meta(description="Longest time one model may take to start")] = 300.0
+    idle_ttl_s: Annotated[
+        float, Meta(ge=0, description="Unload a model after this long without a request; 0 keeps it")
+    ] = 0.0
+    min_residency_s: Annotated[float, Meta(ge=0, description="Time a freshly loaded model is safe from eviction")] = (
+        10.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Time limits of one call to a model."""
+
+    connect_s: Annotated[Seconds, Meta(description="Connecting to the model's server")] = 5.0
+    first_token_s: Annotated[Seconds, Meta(description="From sending to the first byte of the answer")] = 120.0
+    total_s: Annotated[Seconds, Meta(description="From sending to the last byte of the answer")] = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Write-behind of decisions and outcomes."""
+
+    flush_ms: Annotated[float, Meta(gt=0, le=1000, description="Longest time a row waits before its commit")] = 200.0
+    buffer: Annotated[int, Meta(ge=1, description="Rows that may wait; beyond it they are dropped and counted")] = (
+        20_000
+    )
+    max_decisions: Annotated[int, Meta(ge=1, description="Decisions kept at most")] = 200_000
+    retention_days: Annotated[float, Meta(gt=0, description="Age at which decisions are deleted")] = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """How a version is chosen."""
+
+    strategy: Annotated[str, Meta(description="Strategy of tasks that name none")] = "balanced"
+    weights: Annotated[Mapping[str, Weights], Meta(description="Own presets: five weights, each >= 0, together 1")] = (
+        field(default_factory=dict)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEntry:
+    """One ``[tasks.NAME]``: what the task asks of a model."""
+
+    capabilities: Annotated[frozenset[str], Meta(description="Capabilities a model must have")] = frozenset()
+    min_quality: Annotated[Fraction | None, Meta(description="Lowest mean quality, 0 to 1")] = None
+    max_latency_ms: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Longest acceptable answer, in milliseconds")
+    ] = None
+    max_memory_mb: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Most memory a model may take, in MiB")
+    ] = None
+    hardware: Annotated[frozenset[str] | None, Meta(description="Accelerators that may be used; unset allows all")] = (
+        None
+    )
+    preference: Annotated[Preference | None, Meta(description="What to favour among the models left")] = None
+    min_context: Annotated[int, Meta(ge=0, description="Tokens of context a model must offer")] = 0
+    strategy: Annotated[str | None, Meta(description="Strategy of this task; unset: selection.strategy")] = None
+    keywords: Annotated[frozenset[str], Meta(description="Words by which `auto` recognises the task")] = frozenset()
+    binding: Annotated[str | None, Meta(description="name@version that serves the task from the start")] = None
+
+    def spec(self, name: str, default_strategy: str) -> TaskSpec:
+        """The task as the domain knows it."""
+        criteria = Criteria(
+            capabilities=self.capabilities,
+            min_quality=self.min_quality,
+            max_latency_ms=self.max_latency_ms,
+            max_memory_mb=self.max_memory_mb,
+            hardware=self.hardware,
+            preference=self.preference,
+            min_context=self.min_context,
+        )
+        return TaskSpec(
+            name=name, criteria=criteria, strategy=self.strategy or default_strategy, keywords=self.keywords
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """One ``[models.NAME]`` or ``[models."NAME@VERSION"]``: a version to register at start or reload.
+
+    Exactly one of ``gguf``, ``url``, ``command``, ``scripted``, or ``provider`` with ``location``.
+    """
+
+    gguf: Annotated[str | None, Meta(description="GGUF file, run by the embedded llama.cpp")] = None
+    url: Annotated[str | None, Meta(description="Base URL of a running OpenAI-compatible server")] = None
+    remote: Annotated[str | None, Meta(description="With `url` or `command`: the model's id on that server")] = None
+    command: Annotated[
+        str | None, Meta(description="Command line that starts an OpenAI-compatible server on ${PORT}")
+    ] = None
+    scripted: Annotated[str | None, Meta(description="Script of the deterministic provider, for tests")] = None
+    provider: Annotated[str | None, Meta(description="Name of an installed provider plugin")] = None
+    location: Annotated[str | None, Meta(description="With `provider`: what that provider runs")] = None
+    version: Annotated[str | None, Meta(description="Version; unset: what the artifact declares, else 1")] = None
+    settings: Annotated[Mapping[str, Any], Meta(description="Provider options, such as context or threads")] = field(
+        default_factory=dict
+    )
+    category: Annotated[Category | None, Meta(description="What the model is kept for")] = None
+    tags: Annotated[frozenset[str], Meta(description="Free labels to find it by")] = frozenset()
+    parent: Annotated[str | None, Meta(description="name@version this one was made from")] = None
+    activate: Annotated[bool, Meta(description="Validate and activate it, so that it can be selected")] = True
+
+    def source(self) -> Source:
+        """Provider, location and settings; the reader has checked that exactly one kind is given."""
+        for provider, location in (
+            ("llamacpp", self.gguf),
+            ("openai", self.url),
+            ("command", self.command),
+            ("scripted", self.scripted),
+            (self.provider, self.location),
+        ):
+            if provider is not None and location is not None:
+                settings = dict(self.settings)
+                if self.remote is not None:
+                    settings["remote"] = self.remote
+                return Source(provider=provider, location=location, settings=MappingProxyType(settings))
+        raise AssertionError("a model entry without a source passed the reader")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the file may contain."""
+
+    server: Server = Server()
+    pool: Pool = Pool()
+    timeouts: Timeouts = Timeouts()
+    recording: Recording = Recording()
+    selection: Selection = Selection()
+    tasks: Annotated[Mapping[str, TaskEntry], Meta(description="Tasks by name")] = field(default_factory=dict)
+    models: Annotated[Mapping[str, ModelEntry], Meta(description="Models to register, by name or name@version")] = (
+        field(default_factory=dict)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Settings):
+    """Settings in force, and where they and the state live."""
+
+    home: Path
+    file: Path | None = None
+    """The file that was read; ``None`` when there is none and the defaults apply."""
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "podium.db"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and ``server.json`` of the running gateway."""
+        return self.home / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of model processes."""
+        return self.home / "logs"
