@@ -150,7 +150,10 @@ class ModelEntry:
     category: Annotated[Category | None, Meta(description="What the model is kept for")] = None
     tags: Annotated[frozenset[str], Meta(description="Free labels to find it by")] = frozenset()
     parent: Annotated[str | None, Meta(description="name@version this one was made from")] = None
-    activate: Annotated[bool, Meta(description="Validate and activate it, so that it can be selected")] = True
+    activate: Annotated[
+        bool | None,
+        Meta(description="Make it selectable; unset: if it is the first version of its name, false: only register it"),
+    ] = None
 
     def source(self) -> Source:
         """Provider, location and settings; the reader has checked that exactly one kind is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,6 +29,9 @@ class RequestHead:
     include_usage: bool
     needs: frozenset[str]
     """Capabilities the body asks for (tools, json_schema, logprobs, vision)."""
-    body: bytes
+    fields: Mapping[str, bytes]
+    """The caller's JSON object, one undecoded value per top-level key: unknown keys survive as they came."""
+    size: int
+    """Bytes of the body."""
     max_tokens: int | None = None
     session: str | None = None

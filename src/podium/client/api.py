@@ -1,0 +1,350 @@
+"""``Podium``: execute, stream, and everything the control API offers, as coroutines.
+
+Only HTTP leaves this module. The runtime is imported when ``open`` starts an embedded gateway, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from podium.client.discovery import find_server
+from podium.client.failures import from_reply
+from podium.client.results import Explanation, Result, explanation_of, text_of
+from podium.client.streaming import Stream
+from podium.config import Config, load
+from podium.domain.task import Criteria
+from podium.errors import NotFound, ProviderUnreachable
+from podium.transport.client import HttpClient
+
+Json = dict[str, Any]
+Messages = str | Sequence[Mapping[str, Any]]
+CONNECT_S = 5.0
+CONTROL_S = 900.0
+"""A swap or a registration may load a model; the server's own limits are shorter."""
+RECORD_S = 5.0
+"""How long ``execute`` waits for the record of a request that has just ended."""
+
+
+class Podium:
+    """A connection to one gateway. Get one from ``open`` or ``connect``; both are async context managers.
+
+    Every method raises the ``PodiumError`` the gateway answered, or ``ProviderUnreachable`` without a gateway.
+    """
+
+    def __init__(self, http: HttpClient, api_key: str | None = None) -> None:
+        self._http = http
+        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(cls, url: str | None = None, api_key: str | None = None) -> AsyncIterator[Podium]:
+        """A running server: ``url``, else ``PODIUM_URL``, else the one of this ``PODIUM_HOME``."""
+        address = url or find_server()
+        if address is None:
+            raise ProviderUnreachable("no Podium server is running; start one with `podium serve` or set PODIUM_URL")
+        http = HttpClient.from_url(address)
+        try:
+            yield cls(http, api_key or os.environ.get("PODIUM_API_KEY") or None)
+        finally:
+            await http.close()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls, config: Config | Path | str | None = None, home: Path | str | None = None
+    ) -> AsyncIterator[Podium]:
+        """A gateway inside this process, on a socket only this user can reach; it ends with the block."""
+        from podium.runtime import Gateway  # noqa: PLC0415 - starting a gateway is the only thing that needs it
+
+        settings = config if isinstance(config, Config) else load(config, home=home)
+        with tempfile.TemporaryDirectory(prefix="podium-") as folder:  # mkdtemp makes it 0700
+            socket = Path(folder) / "gateway.sock"
+            async with Gateway.open(config=settings) as gateway:
+                await gateway.serve_unix(socket)
+                async with cls.connect(f"unix:{socket}") as podium:
+                    yield podium
+
+    # ------------------------------------------------------------ answers
+
+    async def execute(
+        self,
+        prompt: Messages,
+        *,
+        task: str | None = None,
+        model: str | None = None,
+        criteria: Criteria | None = None,
+        **params: Any,
+    ) -> Result:
+        """One answer. ``prompt`` is a text or OpenAI messages; ``params`` go into the request body as they are.
+
+        ``model`` defaults to ``auto``: the best version for ``task``, or for the task the prompt is taken for.
+        """
+        body, headers = _chat(prompt, task, model, criteria, params, stream=False)
+        status, reply_headers, data = await self._send("POST", "/v1/chat/completions", body, headers)
+        if status >= 400:
+            raise from_reply(status, data, reply_headers.get("retry-after"))
+        raw = msgspec.json.decode(data)
+        request_id = reply_headers.get("x-request-id", "")
+        record = (await self._recorded(request_id)).attempts[-1]
+        return Result(
+            text=text_of(raw),
+            version=reply_headers.get("x-podium-model", record.decision.served),
+            task=reply_headers.get("x-podium-task", record.decision.task),
+            request_id=request_id,
+            decision=record.decision,
+            cost=record.cost,
+            raw=raw,
+        )
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        prompt: Messages,
+        *,
+        task: str | None = None,
+        model: str | None = None,
+        criteria: Criteria | None = None,
+        **params: Any,
+    ) -> AsyncIterator[Stream]:
+        """``async with podium.stream(…) as stream: async for piece in stream: …``; leaving stops the answer."""
+        body, headers = _chat(prompt, task, model, criteria, params, stream=True)
+        reply = await self._http.request(
+            "POST",
+            "/v1/chat/completions",
+            headers={**self._headers, **headers},
+            body=body,
+            connect_s=CONNECT_S,
+            first_byte_s=CONTROL_S,
+            total_s=CONTROL_S,
+        )
+        try:
+            if reply.status >= 400:
+                raise from_reply(reply.status, await reply.read(), reply.headers.get("retry-after"))
+            stream = Stream(reply)
+            pump = asyncio.create_task(stream.pump())
+            try:
+                yield stream
+            finally:
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+        finally:
+            reply.close()
+
+    async def embed(self, texts: str | Sequence[str], *, model: str, **params: Any) -> Json:
+        """Embeddings in OpenAI's format."""
+        body = {"model": model, "input": texts if isinstance(texts, str) else list(texts), **params}
+        return await self.call("POST", "/v1/embeddings", body)
+
+    # ------------------------------------------------------------ registry
+
+    async def models(self, **filters: Any) -> list[Json]:
+        """Registered versions; ``filters`` as in ``GET /api/v1/models`` (name, status, provider, tag, …)."""
+        found = await self.call("GET", "/api/v1/models", query=filters)
+        return list(found["models"])
+
+    async def model(self, ref: str) -> Json:
+        """One version by ``name@version``, name or alias."""
+        return await self.call("GET", f"/api/v1/models/{_part(ref)}")
+
+    async def add_model(
+        self,
+        name: str,
+        *,
+        provider: str,
+        location: str,
+        version: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        category: str | None = None,
+        tags: Sequence[str] = (),
+        parent: str | None = None,
+        activate: bool | None = None,
+    ) -> Json:
+        """Register a version; with ``activate`` it is validated by a real generation and made selectable.
+
+        ``activate=None`` leaves that to the gateway. Registering the same artifact again changes nothing.
+        """
+        source = {"provider": provider, "location": location, "settings": dict(settings or {})}
+        body = {"name": name, "version": version, "source": source, "category": category, "tags": list(tags)}
+        return await self.call("POST", "/api/v1/models", {**body, "parent": parent, "activate": activate})
+
+    async def transition(self, ref: str, action: str, reason: str | None = None) -> Json:
+        """``action``: ``activate``, ``deprecate`` or ``retire``."""
+        return await self.call("POST", f"/api/v1/models/{_part(ref)}/{action}", {"reason": reason})
+
+    async def set_alias(self, alias: str, target: str) -> Json:
+        """Point an alias (``@champion``) at a version."""
+        return await self.call("PUT", f"/api/v1/aliases/{_part(alias)}", {"target": target})
+
+    # ------------------------------------------------------------ instances
+
+    async def instances(self) -> list[Json]:
+        """Running copies of versions."""
+        found = await self.call("GET", "/api/v1/instances")
+        return list(found["instances"])
+
+    async def load_model(self, ref: str) -> Json:
+        """Load a version now; returns when it is ready."""
+        return await self.call("POST", "/api/v1/instances", {"ref": ref})
+
+    async def unload_model(self, ref: str) -> Json:
+        """Let running requests finish, then stop it."""
+        return await self.call("DELETE", f"/api/v1/instances/{_part(ref)}")
+
+    async def pin(self, ref: str, *, pinned: bool = True) -> Json:
+        """A pinned version is never evicted."""
+        return await self.call("POST", f"/api/v1/instances/{_part(ref)}/pin", {"pinned": pinned})
+
+    # ------------------------------------------------------------ tasks and swaps
+
+    async def tasks(self) -> list[Json]:
+        """All tasks with their bindings and evidence."""
+        found = await self.call("GET", "/api/v1/tasks")
+        return list(found["tasks"])
+
+    async def task(self, name: str) -> Json:
+        """One task."""
+        return await self.call("GET", f"/api/v1/tasks/{_part(name)}")
+
+    async def set_task(
+        self,
+        name: str,
+        *,
+        criteria: Mapping[str, Any] | None = None,
+        strategy: str | None = None,
+        keywords: Sequence[str] | None = None,
+    ) -> Json:
+        """Create a task or replace its criteria, strategy and keywords."""
+        body: Json = {"criteria": dict(criteria or {}), "strategy": strategy, "keywords": keywords}
+        filled = {key: value for key, value in body.items() if value is not None}
+        return await self.call("PUT", f"/api/v1/tasks/{_part(name)}", filled)
+
+    async def swap(self, task: str, to: str, *, strict: bool = False, reason: str | None = None) -> Json:
+        """Serve ``task`` by ``to`` from now on. The record's ``ok`` is false when the old one kept serving."""
+        body = {"to": to, "mode": "immediate", "strict": strict, "reason": reason}
+        return await self.call("POST", f"/api/v1/tasks/{_part(task)}/swap", body)
+
+    async def rollback(self, task: str, *, reason: str | None = None) -> Json:
+        """Back to the version that served before."""
+        return await self.call("POST", f"/api/v1/tasks/{_part(task)}/rollback", {"reason": reason})
+
+    async def swaps(self, task: str | None = None) -> list[Json]:
+        """Swap records, newest first."""
+        found = await self.call("GET", "/api/v1/swaps", query={"task": task})
+        return list(found["swaps"])
+
+    # ------------------------------------------------------------ insight
+
+    async def explain(self, request_id: str) -> Explanation:
+        """Why each attempt of a request went where it went, and what it cost."""
+        return explanation_of(await self.call("GET", f"/api/v1/decisions/{_part(request_id)}"))
+
+    async def feedback(self, request_id: str, score: float, comment: str | None = None) -> Json:
+        """Say how good an answer was, 0 to 1."""
+        body = {"request_id": request_id, "score": score, "comment": comment}
+        return await self.call("POST", "/api/v1/feedback", body)
+
+    async def stats(self) -> Json:
+        """Counters of the gateway and evidence per task and version."""
+        return await self.call("GET", "/api/v1/stats")
+
+    async def costs(self) -> Json:
+        """Time, memory, energy and tokens per task and version."""
+        return await self.call("GET", "/api/v1/costs")
+
+    async def doctor(self) -> Json:
+        """What was found on this machine and what to do next."""
+        return await self.call("GET", "/api/v1/doctor")
+
+    async def events(self, after: int = 0) -> list[Json]:
+        """Recorded events with ids greater than ``after``, oldest first."""
+        found = await self.call("GET", "/api/v1/events", query={"after": after})
+        return list(found["events"])
+
+    async def reload(self) -> Json:
+        """Read the configuration file again and apply the difference."""
+        return await self.call("POST", "/api/v1/reload", {})
+
+    # ------------------------------------------------------------ the wire
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, query: Mapping[str, Any] | None = None
+    ) -> Json:
+        """One JSON exchange with any route of the gateway; an error reply is raised."""
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given, doseq=True)}" if given else path
+        encoded = msgspec.json.encode(body) if body is not None else b""
+        status, headers, data = await self._send(method, target, encoded, {"accept": "application/json"})
+        if status >= 400:
+            raise from_reply(status, data, headers.get("retry-after"))
+        decoded = msgspec.json.decode(data) if data else {}
+        return decoded if isinstance(decoded, dict) else {"items": decoded}
+
+    async def _send(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        typed = {"content-type": "application/json"} if body else {}
+        reply = await self._http.request(
+            method,
+            path,
+            headers={**self._headers, **typed, **headers},
+            body=body,
+            connect_s=CONNECT_S,
+            first_byte_s=CONTROL_S,
+            total_s=CONTROL_S,
+        )
+        try:
+            return reply.status, reply.headers, await reply.read()
+        finally:
+            reply.close()
+
+    async def _recorded(self, request_id: str) -> Explanation:
+        """The record of a request; it is written just after the last byte, so an early question is repeated."""
+        deadline = time.monotonic() + RECORD_S
+        while True:
+            try:
+                found = await self.explain(request_id)
+                if found.attempts or time.monotonic() > deadline:
+                    return found
+            except NotFound:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.02)
+
+
+def _part(text: str) -> str:
+    """One path segment."""
+    return quote(text, safe="@:")
+
+
+def _chat(
+    prompt: Messages,
+    task: str | None,
+    model: str | None,
+    criteria: Criteria | None,
+    params: Mapping[str, Any],
+    *,
+    stream: bool,
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a chat request."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    body: Json = {"model": model or "auto", "messages": messages, **params}
+    if stream:
+        body["stream"] = True
+        body.setdefault("stream_options", {"include_usage": True})
+    headers = {}
+    if task is not None:
+        headers["x-podium-task"] = task
+    if criteria is not None:
+        given = {key: value for key, value in msgspec.to_builtins(criteria).items() if value not in (None, [], 0)}
+        headers["x-podium-criteria"] = msgspec.json.encode(given).decode()
+    return msgspec.json.encode(body), headers

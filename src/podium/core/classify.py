@@ -1,0 +1,206 @@
+"""Recognising the task of an ``auto`` request by rules (SEL-8). Pure, cheap, and willing to abstain.
+
+Owns the cues. Must not call a model, read more than the ends of a long prompt, or guess: without a clear winner
+the request belongs to the default task.
+
+Three kinds of cue add points: an imperative among the first or last words of the prompt (3), a telling phrase
+anywhere in the part that is read (2), a word of the trade (1). A keyword a user gave to a task counts 3. The best
+task wins with at least ``THRESHOLD`` points and a lead over the second; its confidence is
+``points / (points + second + 1)``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from podium.domain.request import Endpoint
+from podium.domain.task import DEFAULT_TASK, Classification, TaskSpec
+
+HEAD_CHARS = 600
+TAIL_CHARS = 300
+LEAD_WORDS = 12
+THRESHOLD = 2.0
+_VERB, _PHRASE, _WORD, _KEYWORD = 3.0, 2.0, 1.0, 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    verbs: frozenset[str]
+    phrases: tuple[str, ...]
+    words: frozenset[str]
+
+
+def _rule(verbs: str, phrases: tuple[str, ...], words: str) -> _Rule:
+    return _Rule(frozenset(verbs.split()), phrases, frozenset(words.split()))
+
+
+_RULES: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "code-generation": _rule(
+            "implement refactor debug code program",
+            (
+                "```", "def ", "#include", "public static", "import numpy", "write a function", "write a script",
+                "write a program", "python function", "in python", "in javascript", "in typescript", "in rust",
+                "in java", "in go ", "in c++", "sql query", "unit test", "fix the bug", "fix this bug", "this code",
+            ),
+            "python javascript typescript rust golang java c++ sql function class method algorithm regex api bash "
+            "compile compiler bug code html css json refactor script",
+        ),
+        "judgment": _rule(
+            "judge evaluate assess grade rate rank critique",
+            (
+                "which is better", "which answer is better", "which response is better", "compare the two",
+                "on a scale of", "score the", "rate the", "pros and cons", "answer a", "response a", "is it correct",
+                "verdict",
+            ),
+            "rubric criteria score judge better worse evaluate grading rating",
+        ),
+        "summarisation": _rule(
+            "summarize summarise condense shorten tldr recap",
+            (
+                "tl;dr", "summary of", "in one sentence", "in a few sentences", "in a nutshell", "key points",
+                "main points", "bullet points", "key takeaways",
+            ),
+            "summary summarize summarise summarizing abstract brief condense overview",
+        ),
+        "translation": _rule(
+            "translate übersetze traduce traduis",
+            (
+                "translate", "translation of", "into english", "into german", "into french", "into spanish",
+                "into italian", "into chinese", "into japanese", "to english", "to german", "to french", "to spanish",
+                "from english", "how do you say",
+            ),
+            "translate translation german french spanish italian portuguese chinese japanese korean russian dutch",
+        ),
+        "extraction": _rule(
+            "extract parse",
+            (
+                "extract", "list all the", "find all the", "pull out", "named entities", "as json", "return json",
+                "key-value", "fill in the fields",
+            ),
+            "extract entities fields json csv dates emails names addresses schema",
+        ),
+        "classification": _rule(
+            "classify categorize categorise label tag",
+            (
+                "classify", "positive or negative", "spam or not", "which category", "one of the following categories",
+                "sentiment", "choose one of the labels", "label the", "categories:", "labels:",
+            ),
+            "classify category categories label labels sentiment spam class positive negative neutral",
+        ),
+        "math": _rule(
+            "calculate compute solve prove integrate differentiate simplify",
+            (
+                "how much is", "solve for", "what is the sum", "square root", "derivative of", "integral of",
+                "equation", "\\frac", "\\int", "percent of", "probability that",
+            ),
+            "calculate sum product equation derivative integral probability algebra geometry prime theorem fraction "
+            "divided multiplied plus minus times triangle",
+        ),
+        "question-answering": _rule(
+            "who what when where why which",
+            (
+                "based on the context", "based on the text", "according to the", "answer the question",
+                "answer the following question", "question:", "who is", "who was", "what is the", "capital of",
+                "when did", "where is", "why is", "why do",
+            ),
+            "question answer context passage",
+        ),
+    }
+)  # fmt: skip
+
+BUILTIN_TASKS = tuple(_RULES)
+"""The tasks the rules know, beside the default task."""
+
+_WORDS = re.compile(r"[^\W_]+(?:\+\+)?")
+_ARITHMETIC = re.compile(r"\d\s*[-+*/^×÷=]\s*\(?\d")
+_QUESTION_WORDS = _RULES["question-answering"].verbs
+_SOFTENERS = frozenset(
+    ["please", "kindly", "can", "could", "would", "will", "you", "now", "also", "then", "just", "i", "me", "my", "want", "need", "to", "help", "the"]
+)
+
+
+def classify(text_sample: str, endpoint: Endpoint, needs: frozenset[str], tasks: Sequence[TaskSpec]) -> Classification:
+    """The task of a prompt nobody named a task for; never raises on any text.
+
+    Reads the first ``HEAD_CHARS`` and last ``TAIL_CHARS`` characters. ``rule`` says which cues decided, or why none
+    did; ``scores`` has the points of every task that got any.
+    """
+    if endpoint is Endpoint.EMBEDDING:
+        return _abstain("embeddings carry no instruction", {})
+    text = text_sample
+    if len(text) > HEAD_CHARS + TAIL_CHARS:
+        text = f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
+    text = text.lower()
+    words = _WORDS.findall(text)
+    if not words:
+        return _abstain("nothing to read", {})
+    unique = frozenset(words)
+    lead = _lead(words[:LEAD_WORDS]) + _lead(_last_sentence(text))
+    scores: dict[str, float] = {}
+    cues: dict[str, list[str]] = {}
+    for name, rule in _RULES.items():
+        _count(name, scores, cues, _VERB, [word for word in lead if word in rule.verbs][:1])
+        _count(name, scores, cues, _PHRASE, [phrase for phrase in rule.phrases if phrase in text])
+        _count(name, scores, cues, _WORD, rule.words & unique)
+    if _ARITHMETIC.search(text):
+        _count("math", scores, cues, _PHRASE, ["arithmetic"])
+    if "json_schema" in needs:
+        _count("extraction", scores, cues, _WORD, ["JSON schema asked for"])
+    for spec in tasks:
+        if spec.keywords:
+            found = [word for word in spec.keywords if _has(word.lower(), unique, text)]
+            _count(spec.name, scores, cues, _KEYWORD, found)
+    return _winner(scores, cues)
+
+
+def _winner(scores: dict[str, float], cues: dict[str, list[str]]) -> Classification:
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    if not ranked:
+        return _abstain("no rule matched", scores)
+    name, points = ranked[0]
+    second = ranked[1][1] if len(ranked) > 1 else 0.0
+    if points < THRESHOLD:
+        return _abstain(f"only a weak cue for {name}: {', '.join(cues[name])}", scores)
+    if points == second:
+        return _abstain(f"tie between {name} and {ranked[1][0]} at {points:g} points", scores)
+    return Classification(
+        task=name,
+        confidence=points / (points + second + 1.0),
+        rule=f"{name}: {', '.join(cues[name][:5])}",
+        scores=scores,
+    )
+
+
+def _abstain(rule: str, scores: Mapping[str, float]) -> Classification:
+    return Classification(task=DEFAULT_TASK, confidence=0.0, rule=rule, abstained=True, scores=scores)
+
+
+def _count(
+    name: str, scores: dict[str, float], cues: dict[str, list[str]], points: float, found: list[str] | frozenset[str]
+) -> None:
+    if found:
+        scores[name] = scores.get(name, 0.0) + points * len(found)
+        cues.setdefault(name, []).extend(repr(cue) for cue in sorted(found))
+
+
+def _lead(words: list[str]) -> list[str]:
+    """The first two words that carry meaning: ``please could you summarise the …`` leads with ``summarise``."""
+    return [word for word in words if word not in _SOFTENERS][:2]
+
+
+def _last_sentence(text: str) -> list[str]:
+    tail = text.rstrip(" \t\n.?!:")[-160:]
+    cut = max(tail.rfind("\n"), tail.rfind(". "), tail.rfind("? "), tail.rfind("! "))
+    return _WORDS.findall(tail[cut + 1 :])[:LEAD_WORDS] if cut >= 0 else []
+
+
+def _has(keyword: str, words: frozenset[str], text: str) -> bool:
+    if keyword in words:
+        return True
+    if keyword.isalnum() or not keyword:
+        return False  # a single word must match as a whole word
+    return keyword in text

@@ -1,0 +1,170 @@
+"""Hard filters and best-effort limits (SEL-1, SEL-2): which versions may serve a request, and why not.
+
+Owns the words in which a dropped version is explained. Must not score or rank.
+
+Capability, context length, hardware, memory fit, lifecycle and availability always drop a version. Limits on
+quality and latency drop it once it has ``MIN_SAMPLES`` measurements; before that they are flagged as best effort.
+For a version requested by name these two limits, being wishes of the task, are only flagged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from podium.core import _reading as history
+from podium.core.scoring import BYTES_PER_MB, MIN_SAMPLES, memory_mb
+from podium.domain.evidence import Evidence
+from podium.domain.model import Lifecycle
+from podium.domain.task import Criteria
+
+CPU = "cpu"
+
+
+class Cause(StrEnum):
+    """Which filter dropped a version."""
+
+    LIFECYCLE = "lifecycle"
+    AVAILABILITY = "availability"
+    CAPABILITY = "capability"
+    CONTEXT = "context"
+    HARDWARE = "hardware"
+    MEMORY = "memory"
+    QUALITY = "quality"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One version as the policy sees it."""
+
+    ref: str
+    status: Lifecycle = Lifecycle.ACTIVE
+    capabilities: frozenset[str] = frozenset()
+    context_length: int | None = None
+    """Tokens; ``None`` when neither artifact nor server said."""
+    footprint_bytes: int | None = None
+    """Memory on this machine when loaded; 0 for a remote one, ``None`` when unknown."""
+    hardware: frozenset[str] = frozenset()
+    """Kinds of which any one can run it (``cpu``, ``cuda``, …); empty: it runs elsewhere or anywhere."""
+    unavailable: str | None = None
+    """Why it cannot be reached now (provider missing, breaker open until …), else ``None``."""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request may use: the merged criteria and this machine. ``by_name``: the caller named the version."""
+
+    criteria: Criteria
+    memory_budget_bytes: int | None = None
+    hardware: frozenset[str] = frozenset({CPU})
+    """Kinds found on this machine."""
+    by_name: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``dropped`` holds every reason, joined by ``; ``, or ``None`` when the version may serve."""
+
+    dropped: str | None
+    causes: frozenset[Cause]
+    flags: tuple[str, ...]
+
+
+def check(option: Option, evidence: Evidence | None, limits: Limits) -> Check:
+    """Test one version against all filters. ``evidence`` is its history for the task, if any."""
+    found: list[tuple[Cause, str]] = []
+    flags: list[str] = []
+    _lifecycle(option, limits, found, flags)
+    if option.unavailable is not None:
+        found.append((Cause.AVAILABILITY, f"not available: {option.unavailable}"))
+    _abilities(option, limits, found, flags)
+    _memory(option, evidence, limits, found, flags)
+    if limits.criteria.min_quality is not None or limits.criteria.max_latency_ms is not None:
+        _measured(evidence or _NOTHING, limits, found, flags)
+    if not found:
+        return Check(None, frozenset(), tuple(flags))
+    return Check("; ".join(words for _, words in found), frozenset(cause for cause, _ in found), tuple(flags))
+
+
+_NOTHING = Evidence()
+
+
+def _lifecycle(option: Option, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
+    if option.status is Lifecycle.ACTIVE:
+        return
+    if limits.by_name and option.status is Lifecycle.DEPRECATED:
+        flags.append("deprecated: plan to move to another version")
+    else:
+        found.append((Cause.LIFECYCLE, f"not active: its status is {option.status.value}"))
+
+
+def _abilities(option: Option, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
+    criteria = limits.criteria
+    if not criteria.capabilities <= option.capabilities:
+        missing = ", ".join(sorted(criteria.capabilities - option.capabilities))
+        has = ", ".join(sorted(option.capabilities)) or "none"
+        found.append((Cause.CAPABILITY, f"lacks capability {missing} (has {has})"))
+    if criteria.min_context > 0:
+        if option.context_length is None:
+            flags.append(f"best effort: context length not known, {criteria.min_context} tokens needed")
+        elif option.context_length < criteria.min_context:
+            found.append(
+                (
+                    Cause.CONTEXT,
+                    f"context length {option.context_length} tokens, at least {criteria.min_context} needed",
+                )
+            )
+    if option.hardware:
+        allowed = limits.hardware if criteria.hardware is None else limits.hardware & (criteria.hardware | {CPU})
+        if not option.hardware & allowed:
+            needs, has = " or ".join(sorted(option.hardware)), ", ".join(sorted(allowed)) or "none"
+            found.append((Cause.HARDWARE, f"needs hardware {needs}, usable here: {has}"))
+
+
+def _memory(
+    option: Option, evidence: Evidence | None, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]
+) -> None:
+    budget = limits.memory_budget_bytes
+    if budget is not None and option.footprint_bytes is not None and option.footprint_bytes > budget:
+        found.append(
+            (
+                Cause.MEMORY,
+                f"needs {option.footprint_bytes / BYTES_PER_MB:,.0f} MB of memory,"
+                f" the budget is {budget / BYTES_PER_MB:,.0f} MB",
+            )
+        )
+    limit = limits.criteria.max_memory_mb
+    if limit is None:
+        return
+    used = memory_mb(evidence, option.footprint_bytes)
+    if used is None:
+        flags.append(f"best effort: memory not known, limit {limit:,.0f} MB")
+    elif used > limit:
+        found.append((Cause.MEMORY, f"uses {used:,.0f} MB of memory, the limit is {limit:,.0f} MB"))
+
+
+def _measured(evidence: Evidence, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
+    floor, ceiling = limits.criteria.min_quality, limits.criteria.max_latency_ms
+    if floor is not None:
+        quality, count = history.mean_quality(evidence), evidence.quality_samples
+        if quality is None or count < MIN_SAMPLES:
+            flags.append(f"best effort: quality >= {floor:g} not proven, {count} of {MIN_SAMPLES} scores")
+        elif quality < floor:
+            words = f"mean quality {quality:.3f} over {count} scores, at least {floor:g} wanted"
+            _drop_or_flag(Cause.QUALITY, words, limits, found, flags)
+    if ceiling is not None:
+        latency, count = history.mean_latency_ms(evidence), evidence.successes
+        if latency is None or count < MIN_SAMPLES:
+            flags.append(f"best effort: latency <= {ceiling:,.0f} ms not proven, {count} of {MIN_SAMPLES} samples")
+        elif latency > ceiling:
+            words = f"mean latency {latency:,.0f} ms over {count} samples, at most {ceiling:,.0f} ms wanted"
+            _drop_or_flag(Cause.LATENCY, words, limits, found, flags)
+
+
+def _drop_or_flag(cause: Cause, words: str, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
+    if limits.by_name:
+        flags.append(f"best effort: {words}; served because it was requested by name")
+    else:
+        found.append((cause, words))

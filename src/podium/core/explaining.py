@@ -1,0 +1,89 @@
+"""The words of a choice: why a version was picked, and what to do when none is left.
+
+Owns sentences only; must not decide anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from podium.core.constraints import Cause, Check
+from podium.domain.decision import Candidate
+from podium.domain.task import Binding
+from podium.errors import NoCandidate
+
+LISTED = 8
+"""How many dropped versions the message itself names; ``details`` always hold all of them."""
+
+_ADD = (
+    "add one with `podium models add NAME --gguf PATH` (or --ollama, --url, --command), "
+    "then `podium models activate NAME@VERSION`"
+)
+_ADVICE: Mapping[Cause, str] = {
+    Cause.LIFECYCLE: "activate a version with `podium models activate NAME@VERSION`",
+    Cause.AVAILABILITY: "try again shortly, or look at `podium doctor`",
+    Cause.CAPABILITY: "add a model that can do it, or ask for less",
+    Cause.CONTEXT: "shorten the prompt, or add a model with a larger context",
+    Cause.HARDWARE: "allow other hardware, or add a model for this one",
+    Cause.MEMORY: "add a smaller model, or raise the memory limit",
+    Cause.QUALITY: "lower min_quality, or add a better model",
+    Cause.LATENCY: "raise max_latency_ms, or add a faster model",
+}
+
+
+def versus(strategy: str, chosen: Candidate, others: Sequence[Candidate]) -> str:
+    """Why ``chosen`` leads: its score, its samples and the best of the ``others``."""
+    own = f"{chosen.ref} scores {chosen.score or 0.0:.3f} ({strategy}, {_samples(chosen)})"
+    if not others:
+        return f"{own} and is the only version that passes"
+    rival = others[0]
+    words = "ahead of" if (chosen.score or 0.0) > (rival.score or 0.0) else "level with"
+    return f"{own}, {words} {rival.ref} with {rival.score or 0.0:.3f} ({_samples(rival)})"
+
+
+def binding_words(binding: Binding) -> str:
+    """``bound to X since … by … (reason)``, as far as it is known. Times are UTC."""
+    words = f"bound to {binding.ref}"
+    if binding.since > 0:
+        words += f" since {datetime.fromtimestamp(binding.since, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if binding.by:
+        words += f" by {binding.by}"
+    return f"{words} ({binding.reason})" if binding.reason else words
+
+
+def no_candidate(task: str, refs: Sequence[str] | None, checks: Mapping[str, Check]) -> NoCandidate:
+    """The error for a task that no version may serve.
+
+    Its status is 400 with the code ``context_length_exceeded`` when the prompt is the only obstacle for those that
+    could serve otherwise, 503 when they are merely not available now, else 422.
+    """
+    dropped: dict[str, object] = {ref: check.dropped for ref, check in checks.items()}
+    for ref in refs or ():
+        dropped.setdefault(ref, "not registered")
+    details: dict[str, object] = {"dropped": dropped, "task": task}
+    if not dropped:
+        return NoCandidate(f"no model is registered: {_ADD}", details=details)
+    if refs is None and all(Cause.LIFECYCLE in check.causes for check in checks.values()):
+        return NoCandidate(
+            f"no model is active ({_list(dropped)}): {_ADVICE[Cause.LIFECYCLE]}, or {_ADD}", details=details
+        )
+    serving = [check for check in checks.values() if Cause.LIFECYCLE not in check.causes]
+    wanted = f"the requested model cannot serve task {task}" if refs else f"no model can serve task {task}"
+    advice = "; or ".join(dict.fromkeys(_ADVICE[cause] for cause in Cause if any(cause in c.causes for c in serving)))
+    message = f"{wanted}: {_list(dropped)}. What to do: {advice or _ADVICE[Cause.LIFECYCLE]}"
+    if serving and all(check.causes == {Cause.CONTEXT} for check in serving):
+        return NoCandidate(message, code="context_length_exceeded", status=400, param="messages", details=details)
+    if serving and any(check.causes == {Cause.AVAILABILITY} for check in serving):
+        return NoCandidate(message, status=503, retry_after_s=5.0, details=details)
+    return NoCandidate(message, details=details)
+
+
+def _samples(candidate: Candidate) -> str:
+    return f"{candidate.samples} sample{'' if candidate.samples == 1 else 's'}"
+
+
+def _list(dropped: Mapping[str, object]) -> str:
+    shown = [f"{ref} {reason}" for ref, reason in list(dropped.items())[:LISTED]]
+    more = len(dropped) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")

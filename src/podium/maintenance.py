@@ -1,0 +1,53 @@
+"""Regular background work of one gateway: sweeps of pool and meter, retirements, pruning."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from podium.config import Recording
+from podium.domain.model import Lifecycle
+from podium.errors import PodiumError
+from podium.services.meter import Meter
+from podium.services.plane import Services
+
+SWEEP_S = 0.25
+HOUR_S = 3600.0
+_log = structlog.get_logger("podium.maintenance")
+
+
+class Maintenance:
+    """Two loops that run until they are cancelled; an error in one round is logged and does not end them."""
+
+    def __init__(self, services: Services, meter: Meter, recording: Recording) -> None:
+        self._services = services
+        self._meter = meter
+        self._recording = recording
+
+    async def sweep(self) -> None:
+        """Dead processes, idle instances, memory peaks: four times a second."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._services.pool.sweep()
+            self._meter.sweep()
+
+    async def hourly(self) -> None:
+        """Retire what has been kept warm long enough, and keep the log within its bounds."""
+        while True:
+            try:
+                await self.tidy()
+            except PodiumError as error:
+                _log.warning("maintenance failed", error=error.message)
+            await asyncio.sleep(HOUR_S)
+
+    async def tidy(self) -> None:
+        """One round of the hourly work."""
+        services = self._services
+        now = services.clock.now()
+        for ref in services.registry.due_retirements(now):
+            await services.registry.transition(ref, Lifecycle.RETIRED, "maintenance", "kept warm long enough")
+            await services.pool.unload(ref, reason="retired")
+        services.selector.refresh()
+        oldest = now - self._recording.retention_days * 86400
+        await services.store.prune(self._recording.max_decisions, oldest)

@@ -1,0 +1,352 @@
+"""Builds the adapters and hands them to the services; the only place that knows both.
+
+``Gateway.open`` is one running Podium: it owns the home directory (one process at a time), the store, the pool
+and the background work, and gives all of it back when it closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from podium import __version__
+from podium.config import Config, difference, prepare_home
+from podium.config import load as load_config
+from podium.domain.swap import Event
+from podium.errors import ConfigError, PodiumError
+from podium.host import Host
+from podium.maintenance import Maintenance
+from podium.ports import Deadlines
+from podium.providers.catalogue import Catalogue, ProviderContext
+from podium.providers.process import reap_stale
+from podium.server.http import HttpServer, Limits
+from podium.server.openai import DataPlane, random_prefix
+from podium.services.events import EventBus
+from podium.services.gateway import Gateway as RequestGateway
+from podium.services.gateway import GatewayLimits
+from podium.services.meter import Meter
+from podium.services.onboarding import Onboarding, Registration
+from podium.services.plane import Services
+from podium.services.policy import Policy
+from podium.services.pool import MB, Pool, PoolLimits
+from podium.services.recorder import Recorder
+from podium.services.registry import Registry
+from podium.services.swap import Swapper
+from podium.services.tasks import Tasks
+from podium.store import open_store
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+
+
+class Gateway:
+    """One running Podium. Use ``async with Gateway.open(config) as gateway``."""
+
+    def __init__(self, config: Config, services: Services, data_plane: DataPlane) -> None:
+        self.config = config
+        self.services = services
+        self._data_plane = data_plane
+        self._servers: list[HttpServer] = []
+        self._published: Path | None = None
+        self._reloading = asyncio.Lock()
+        self.url: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Config) -> AsyncIterator[Gateway]:
+        """Start everything but the listener. Raises ``ConfigError`` when the home is in use, ``StoreError``."""
+        prepare_home(config.home)
+        with _sole_owner(config.home):
+            reap_stale(config.home)
+            store = open_store(config.database)
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(store.close)
+                yield await _assemble(cls, config, store, stack)
+
+    async def serve(self, host: str | None = None, port: int | None = None) -> str:
+        """Listen on a loopback address; returns the URL. Raises ``ConfigError`` (address refused or taken)."""
+        host = host or self.config.server.host
+        port = self.config.server.port if port is None else port
+        if host not in LOOPBACK and not host.startswith("127."):
+            raise ConfigError(f"refusing to listen on {host}: without keys Podium serves loopback only (127.0.0.1)")
+        server = self._server({host, *LOOPBACK, *self.config.server.allowed_hosts})
+        try:
+            await server.start(host=host, port=port)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from None
+        self._servers.append(server)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+        self._publish()
+        return self.url
+
+    async def serve_unix(self, path: Path) -> None:
+        """Listen on a unix socket in a directory only this user can enter."""
+        server = self._server(None)
+        await server.start(unix_path=str(path))
+        self._servers.append(server)
+
+    def _server(self, hosts: set[str] | None) -> HttpServer:
+        from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is half of the start-up time
+
+        settings = self.config.server
+        limits = Limits(
+            head_bytes=settings.header_limit_kb * 1024,
+            body_bytes=int(settings.body_limit_mb * MB),
+            body_s=settings.request_timeout_s,
+            keep_alive_s=settings.idle_timeout_s,
+        )
+        return HttpServer(
+            data_handler=self._data_plane.handle,
+            asgi_app=create_app(self.services),
+            limits=limits,
+            allowed_hosts=frozenset(hosts) if hosts is not None else None,
+        )
+
+    def _publish(self) -> None:
+        """Let the command line find this server."""
+        path = self.config.run_dir / "server.json"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {"pid": os.getpid(), "url": self.url, "version": __version__, "started_at": self.services.started_at}
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record))
+        partial.replace(path)
+        self._published = path
+
+    async def stop_serving(self) -> None:
+        """Stop accepting, let requests in flight end within the configured time."""
+        servers, self._servers = self._servers, []
+        await asyncio.gather(*(server.stop(self.config.server.drain_s) for server in servers))
+        if self._published is not None:
+            self._published.unlink(missing_ok=True)
+
+    async def reload(self, new: Config | None = None) -> dict[str, object]:
+        """Apply the difference between the configuration in force and ``new`` (default: the file, read again).
+
+        Unchanged models keep their process. Raises ``ConfigError`` for a bad file; the old one stays in force.
+        """
+        async with self._reloading:
+            new = new or load_config(file=self.config.file, home=self.config.home)
+            changes = difference(self.config, new)
+            old, self.config = self.config, new
+            problems = await apply_models(self.services, new, (*changes.models_added, *changes.models_changed))
+            for name in (*changes.tasks_added, *changes.tasks_changed):
+                await self.services.tasks.put(new.tasks[name].spec(name, new.selection.strategy))
+            for name in changes.tasks_removed:
+                await self.services.tasks.put(type(old.tasks[name])().spec(name, new.selection.strategy))
+            self.services.pool.limits = pool_limits(new)
+            self.services.gateway.limits = gateway_limits(new)
+            self.services.selector.refresh()
+            summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
+            if changes.models_removed:
+                problems.append(
+                    f"still registered: {', '.join(changes.models_removed)}; `podium models retire` ends them"
+                )
+            self.services.events.emit(Event(kind="config.reloaded", at=time.time(), subject="config"))
+            return {"changed": bool(changes), **summary, "problems": problems}
+
+
+@contextlib.contextmanager
+def _sole_owner(home: Path) -> Any:
+    """One process per home: state has one owner."""
+    handle: IO[str] = (home / "podium.lock").open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ConfigError(
+            f"another Podium is using {home}; talk to it with PODIUM_URL or choose another PODIUM_HOME",
+            code="home_in_use",
+            status=409,
+        ) from None
+    try:
+        yield
+    finally:
+        handle.close()
+
+
+def pool_limits(config: Config) -> PoolLimits:
+    """The pool's limits as configured; the memory budget defaults to 80 % of the machine's RAM."""
+    budget = config.pool.memory_budget_mb
+    return PoolLimits(
+        memory_bytes=int(budget * MB) if budget is not None else int(psutil.virtual_memory().total * 0.8),
+        queue_limit=config.pool.queue_limit,
+        load_timeout_s=config.pool.load_timeout_s,
+        idle_ttl_s=config.pool.idle_ttl_s or None,
+    )
+
+
+def gateway_limits(config: Config) -> GatewayLimits:
+    """Time limits of the data plane as configured."""
+    times = config.timeouts
+    deadlines = Deadlines(connect_s=times.connect_s, first_token_s=times.first_token_s, total_s=times.total_s)
+    return GatewayLimits(deadlines=deadlines)
+
+
+async def apply_models(services: Services, config: Config, names: tuple[str, ...]) -> list[str]:
+    """Register the declared models; one that fails does not keep the others from serving."""
+    problems = []
+    for entry_name in names:
+        entry = config.models[entry_name]
+        name, _, version = entry_name.partition("@")
+        order = Registration(
+            name=name,
+            version=entry.version or version or None,
+            source=entry.source(),
+            category=entry.category,
+            tags=entry.tags,
+            parent=entry.parent,
+            activate=entry.activate,
+        )
+        try:
+            _, _, problem = await services.onboarding.add(order, "config")
+        except PodiumError as error:
+            problem = error
+        if problem is not None:
+            problems.append(f"model {entry_name}: {problem.message}")
+    for task, spec in config.tasks.items():
+        if spec.binding and services.swapper.binding(task) is None:
+            try:
+                done = await services.swapper.swap(task, spec.binding, by="config", reason="declared binding")
+                if done.error:
+                    problems.append(f"task {task}: {done.error}")
+            except PodiumError as error:
+                problems.append(f"task {task}: {error.message}")
+    return problems
+
+
+async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: contextlib.AsyncExitStack) -> Gateway:
+    clock = SystemClock()
+    recorded = await store.load()
+    prefix = random_prefix()
+    host = Host()
+    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ))
+    registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
+    strategy = config.selection.strategy
+    configured = tuple(entry.spec(name, strategy) for name, entry in config.tasks.items())
+    named = {spec.name for spec in configured}
+    tasks = Tasks(store, (*(s for s in recorded.tasks if s.name not in named), *configured), strategy)
+    for known in (*recorded.bindings,):
+        tasks.ensure(known.task)
+    limits = pool_limits(config)
+    policy = Policy(
+        registry=registry,
+        tasks=tasks,
+        recorded=recorded,
+        weights=config.selection.weights,
+        footprint=catalogue.footprint,
+        unavailable=catalogue.unavailable,
+        hardware=host.kinds,
+        memory_bytes=lambda: gateway_pool.limits.memory_bytes,
+        clock=clock,
+    )
+    for spec in configured:
+        policy.check_strategy(spec.strategy)
+    recorder = Recorder(
+        store,
+        clock,
+        evidence=recorded.evidence,
+        on_evidence=policy.learn,
+        flush_interval_s=config.recording.flush_ms / 1000,
+        capacity=config.recording.buffer,
+    )
+    bus = EventBus(recorder.event)
+
+    def emit(kind: str, subject: str, **data: str | float | bool | None) -> None:
+        bus.emit(Event(kind=kind, at=clock.now(), subject=subject, data=tuple(data.items())))
+
+    gateway_pool = Pool(catalogue.get, clock, limits, emit)
+    stack.push_async_callback(catalogue.close)
+    stack.push_async_callback(recorder.close)
+    stack.push_async_callback(gateway_pool.close)
+    recorder.start()
+    meter = Meter(clock)
+    front = RequestGateway(
+        registry=registry,
+        selector=policy,
+        tasks=tasks,
+        pool=gateway_pool,
+        meter=meter,
+        recorder=recorder,
+        clock=clock,
+        limits=gateway_limits(config),
+        id_prefix=prefix,
+    )
+    onboarding = Onboarding(
+        registry, gateway_pool, catalogue.get, clock, policy.refresh, load_timeout_s=config.pool.load_timeout_s
+    )
+    swapper = Swapper(
+        registry=registry,
+        selector=policy,
+        tasks=tasks,
+        pool=gateway_pool,
+        onboarding=onboarding,
+        store=store,
+        clock=clock,
+        new_id=front.new_id,
+        publish=bus.publish,
+        bindings={binding.task: binding for binding in recorded.bindings},
+        load_timeout_s=config.pool.load_timeout_s,
+    )
+    warnings: list[str] = [*store.warnings]
+
+    async def reload() -> Mapping[str, object]:
+        return await gateway.reload()
+
+    services = Services(
+        registry=registry,
+        onboarding=onboarding,
+        selector=policy,
+        tasks=tasks,
+        pool=gateway_pool,
+        swapper=swapper,
+        gateway=front,
+        recorder=recorder,
+        store=store,
+        host=host,
+        clock=clock,
+        events=bus,
+        providers=catalogue.get,
+        provider_problems=lambda: catalogue.problems,
+        reload=reload,
+        version=__version__,
+        started_at=clock.now(),
+        warnings=lambda: tuple(warnings),
+    )
+    gateway = cls(config, services, DataPlane(front, registry))
+    await swapper.settle(recorded.unfinished_swaps)
+    maintenance = Maintenance(services, meter, config.recording)
+
+    async def declared() -> None:
+        warnings.extend(await apply_models(services, config, tuple(config.models)))
+
+    await stack.enter_async_context(_background(maintenance.sweep(), maintenance.hourly(), declared()))
+    stack.push_async_callback(gateway.stop_serving)
+    return gateway
+
+
+@asynccontextmanager
+async def _background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Background work that ends with the gateway."""
+    running = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -1,0 +1,26 @@
+"""What every control route needs: the services, and who is asking."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from podium.services.plane import Services
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _actor(request: Request) -> str:
+    """Who to name in the record: the client's own word, until keys exist."""
+    return (request.headers.get("x-podium-actor") or "api")[:64]
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+Actor = Annotated[str, Depends(_actor)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Offset = Annotated[int, Query(ge=0)]
+Many = Annotated[list[str] | None, Query()]

@@ -1,0 +1,68 @@
+"""Builds the FastAPI application of the control plane and renders every error in the common shape."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
+from podium.server.control import insight, instances, models, tasks
+from podium.server.rendering import render_error
+from podium.services.plane import Services
+
+
+def create_app(services: Services) -> FastAPI:
+    """The control plane of one gateway. ``app.state.services`` holds the services."""
+    app = FastAPI(title="Podium control API", version=services.version, docs_url=None, redoc_url=None)
+    app.state.services = services
+    for router in (models.router, tasks.router, instances.router, insight.router):
+        app.include_router(router, prefix="/api/v1")
+    app.include_router(insight.probes)
+
+    @app.exception_handler(PodiumError)
+    async def podium_error(request: Request, error: PodiumError) -> Response:
+        return _response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+        return _response(InvalidRequest(f"{where or 'body'}: {first['msg']}", param=where or None))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return _response(NotFound(f"there is no {request.url.path}; /openapi.json lists what there is"))
+        return _response(CallerError(str(error.detail), status=error.status_code))
+
+    @app.exception_handler(Exception)
+    async def internal(request: Request, error: Exception) -> Response:
+        return _response(InternalError(f"{type(error).__name__} in {request.url.path}; please report it"))
+
+    @app.middleware("http")
+    async def no_store(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers.setdefault("cache-control", "no-store")
+        return response
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> JSONResponse:
+        return JSONResponse(
+            {"podium": services.version, "openai": "/v1", "control": "/api/v1", "openapi": "/openapi.json"}
+        )
+
+    return app
+
+
+def _response(error: PodiumError) -> Response:
+    status, headers, body = render_error(error, f"req_{secrets.token_hex(8)}")
+    return Response(
+        content=body,
+        status_code=status,
+        headers={name.decode(): value.decode() for name, value in headers},
+    )

@@ -1,0 +1,204 @@
+"""Routes to look: decisions, feedback, statistics, costs, events, health."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from podium.core import history
+from podium.domain.evidence import Evidence
+from podium.domain.model import Lifecycle
+from podium.domain.swap import Event
+from podium.errors import NotFound
+from podium.ports import Page
+from podium.server import views
+from podium.server.control.access import Limit, ServicesDep
+from podium.services.plane import Services
+
+router = APIRouter(tags=["insight"])
+probes = APIRouter(include_in_schema=False)
+_HEARTBEAT_S = 15.0
+
+
+class FeedbackBody(BaseModel):
+    """A score in [0, 1] for the answer to a request."""
+
+    model_config = ConfigDict(extra="forbid")
+    request_id: str
+    score: float = Field(ge=0, le=1)
+    comment: str | None = Field(default=None, max_length=2000)
+
+
+@router.get("/decisions")
+async def list_decisions(services: ServicesDep, limit: Limit = 50) -> views.Json:
+    """The newest decisions with their outcomes."""
+    await services.recorder.flush()
+    found = await services.store.recent_decisions(Page(limit=limit))
+    return {"decisions": [{"request_id": d.request_id, **views.attempt(d, o)} for d, o in found]}
+
+
+@router.get("/decisions/{request_id}")
+async def explain(request_id: str, services: ServicesDep) -> views.Json:
+    """Why a request was served as it was, attempt by attempt, candidate by candidate."""
+    await services.recorder.flush()
+    found = await services.store.find_decisions(request_id)
+    if not found:
+        raise NotFound(f"no request {request_id[:64]!r} is on record; the header x-request-id of a reply names it")
+    scores = await services.store.find_feedback(request_id)
+    return {
+        "request_id": request_id,
+        "attempts": [views.attempt(decision, outcome) for decision, outcome in found],
+        "feedback": [views.feedback(item) for item in scores],
+    }
+
+
+@router.post("/feedback", status_code=201)
+async def give_feedback(body: FeedbackBody, services: ServicesDep) -> views.Json:
+    """Tell how good an answer was. 404 when it joins no request."""
+    given = await services.recorder.feedback(body.request_id, body.score, comment=body.comment)
+    return views.feedback(given)
+
+
+def _evidence(services: Services) -> dict[tuple[str, str], Evidence]:
+    return {
+        (spec.name, ref): item
+        for spec in services.tasks.specs()
+        for ref, item in services.selector.evidence_of(spec.name).items()
+    }
+
+
+@router.get("/stats")
+async def stats(services: ServicesDep) -> views.Json:
+    """What was measured, per task and version, and how the recorder keeps up."""
+    await services.recorder.flush()
+    rows = [
+        {"task": task, "ref": ref, **views.evidence_json(item)}
+        for (task, ref), item in sorted(_evidence(services).items())
+    ]
+    return {"stats": rows, "recorder": _recorder(services), "uptime_s": time.time() - services.started_at}
+
+
+def _recorder(services: Services) -> views.Json:
+    numbers = services.recorder.stats()
+    return {name: getattr(numbers, name) for name in type(numbers).__slots__}
+
+
+@router.get("/costs")
+async def costs(services: ServicesDep) -> views.Json:
+    """Time, memory and CPU per version over all its recorded requests."""
+    await services.recorder.flush()
+    totals: defaultdict[str, list[Evidence]] = defaultdict(list)
+    for (_, ref), item in _evidence(services).items():
+        totals[ref].append(item)
+    rows = []
+    for ref, items in sorted(totals.items()):
+        samples = sum(item.samples for item in items)
+        cpu_samples = sum(item.cpu_samples for item in items)
+        peaks = [item.memory_mb_max for item in items if item.memory_mb_max is not None]
+        rows.append(
+            {
+                "ref": ref,
+                "requests": samples,
+                "latency_s_total": sum(item.latency_ms_sum for item in items) / 1000,
+                "cpu_s_total": sum(item.cpu_ms_sum for item in items) / 1000 if cpu_samples else None,
+                "memory_mb_max": max(peaks) if peaks else None,
+                "energy_mwh": None,
+                "energy_reason": "no energy counter is readable on this machine",
+            }
+        )
+    return {"costs": rows}
+
+
+@router.get("/doctor")
+async def doctor(services: ServicesDep) -> views.Json:
+    """What this machine has, what is wrong, and what to do next."""
+    facts = await asyncio.to_thread(services.host.facts)
+    _, active = services.registry.query(status=Lifecycle.ACTIVE, page=Page(limit=1))
+    problems = [*services.warnings(), *services.provider_problems().values()]
+    numbers = services.recorder.stats()
+    if numbers.dropped:
+        problems.append(f"{numbers.dropped} outcomes were dropped: {numbers.last_error or 'the buffer was full'}")
+    elif numbers.last_error:
+        problems.append(f"recording is behind: {numbers.last_error}")
+    for task in services.tasks.specs():
+        seen = services.selector.evidence_of(task.name)
+        if sum(item.samples for item in seen.values()) >= 50 and not any(map(history.mean_quality, seen.values())):
+            problems.append(f"task {task.name} has no quality signal: `podium feedback REQUEST_ID --score S` gives one")
+    steps = [] if active else ["podium models add NAME --gguf PATH", "podium models add NAME --url URL --remote ID"]
+    if active:
+        steps = ['podium run "Hello"', "podium stats"]
+    return {
+        "version": services.version,
+        "host": views.host(facts),
+        "active_models": active,
+        "rows": dict(await services.store.counts()),
+        "recorder": _recorder(services),
+        "problems": problems,
+        "next": steps,
+    }
+
+
+@router.get("/events", response_model=None)
+async def events(
+    request: Request, services: ServicesDep, after: int = 0, limit: Limit = 100
+) -> views.Json | StreamingResponse:
+    """Recorded events after an id; live ones as server-sent events when ``Accept: text/event-stream``."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return StreamingResponse(_live(services), media_type="text/event-stream")
+    await services.recorder.flush()
+    found = await services.store.events(after, Page(limit=limit))
+    return {"events": [views.event(item) for item in found]}
+
+
+async def _next(queue: AsyncIterator[Event]) -> Event:
+    return await anext(queue)
+
+
+async def _live(services: Services) -> AsyncIterator[bytes]:
+    listener = services.events.subscribe()
+    queue = aiter(listener)
+    pending: asyncio.Task[Event] | None = None
+    try:
+        yield b": listening\n\n"
+        while True:
+            pending = pending or asyncio.create_task(_next(queue))
+            done, _ = await asyncio.wait({pending}, timeout=_HEARTBEAT_S)
+            if not done:
+                yield b": alive\n\n"
+                continue
+            item, pending = pending.result(), None
+            yield b"event: " + item.kind.encode() + b"\ndata: " + msgspec.json.encode(views.event(item)) + b"\n\n"
+    finally:
+        if pending is not None:
+            pending.cancel()
+        services.events.unsubscribe(listener)
+
+
+@router.post("/reload")
+async def reload(services: ServicesDep) -> views.Json:
+    """Read the configuration file again and apply what changed; a bad file changes nothing."""
+    return dict(await services.reload())
+
+
+@probes.get("/livez")
+async def livez() -> Response:
+    """The process answers."""
+    return Response(b"ok\n", media_type="text/plain")
+
+
+@probes.get("/readyz")
+async def readyz(services: ServicesDep) -> Response:
+    """The store can be written and there is something to serve. Calls no model."""
+    numbers = services.recorder.stats()
+    if numbers.last_error:
+        return Response(f"recording fails: {numbers.last_error}\n", status_code=503, media_type="text/plain")
+    _, active = services.registry.query(status=Lifecycle.ACTIVE, page=Page(limit=1))
+    text = f"ok, {active} active model(s)\n" if active else "ok, no active model yet\n"
+    return Response(text, media_type="text/plain")

@@ -1,0 +1,104 @@
+"""Routes of tasks, swaps and rollbacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from podium.domain.task import TaskSpec
+from podium.ports import Page
+from podium.server import views
+from podium.server.control.access import Actor, Limit, Offset, ServicesDep
+from podium.server.criteria import read_criteria
+from podium.services.plane import Services
+
+router = APIRouter(tags=["tasks"])
+
+
+class TaskBody(BaseModel):
+    """What may be set on a task; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+    criteria: dict[str, Any] | None = None
+    strategy: str | None = None
+    keywords: list[str] | None = None
+
+
+class SwapBody(BaseModel):
+    """An order to replace the version that serves a task."""
+
+    model_config = ConfigDict(extra="forbid")
+    to: str
+    mode: str = "immediate"
+    strict: bool = False
+    reason: str = ""
+
+
+class RollbackBody(BaseModel):
+    """Why, for the record."""
+
+    model_config = ConfigDict(extra="forbid")
+    reason: str = ""
+
+
+def _view(services: Services, spec: TaskSpec) -> views.Json:
+    return views.task(spec, services.swapper.binding(spec.name), dict(services.selector.evidence_of(spec.name)))
+
+
+@router.get("/tasks")
+async def list_tasks(services: ServicesDep) -> views.Json:
+    """All tasks by name."""
+    specs = sorted(services.tasks.specs(), key=lambda spec: spec.name)
+    return {"tasks": [_view(services, spec) for spec in specs]}
+
+
+@router.get("/tasks/{task}")
+async def show_task(task: str, services: ServicesDep) -> views.Json:
+    """One task: its criteria, where it is bound, what each version showed."""
+    return _view(services, services.tasks.get(task))
+
+
+@router.put("/tasks/{task}")
+async def set_task(task: str, body: TaskBody, services: ServicesDep) -> views.Json:
+    """Create a task or change its settings."""
+    spec = services.tasks.get(task) if services.tasks.known(task) else TaskSpec(name=task)
+    if body.criteria is not None:
+        spec = replace(spec, criteria=read_criteria(body.criteria))
+    if body.strategy is not None:
+        services.selector.check_strategy(body.strategy)
+        spec = replace(spec, strategy=body.strategy)
+    if body.keywords is not None:
+        spec = replace(spec, keywords=frozenset(word.lower() for word in body.keywords))
+    await services.tasks.put(spec)
+    services.selector.refresh()
+    return _view(services, spec)
+
+
+@router.post("/tasks/{task}/swap")
+async def swap_task(task: str, body: SwapBody, services: ServicesDep, actor: Actor) -> views.Json:
+    """Replace the version that serves a task. A swap that fails is a result with ``ok: false``."""
+    done = await services.swapper.swap(task, body.to, mode=body.mode, strict=body.strict, by=actor, reason=body.reason)
+    return views.swap(done)
+
+
+@router.post("/tasks/{task}/rollback")
+async def rollback_task(task: str, services: ServicesDep, actor: Actor, body: RollbackBody | None = None) -> views.Json:
+    """Go back to the version that served before."""
+    services.tasks.get(task)
+    done = await services.swapper.rollback(task, by=actor, reason=body.reason if body else "")
+    return views.swap(done)
+
+
+@router.get("/swaps")
+async def list_swaps(
+    services: ServicesDep,
+    task: str | None = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> views.Json:
+    """Swaps and rollbacks, newest first."""
+    found = await services.store.swaps(task, Page(limit=limit, offset=offset))
+    return {"swaps": [views.swap(item) for item in found]}

@@ -1,0 +1,122 @@
+"""The data plane's routes: OpenAI's paths under ``/v1``, from raw exchange to gateway and back."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from urllib.parse import unquote
+
+import msgspec
+import structlog
+
+from podium.domain.model import Capability, Lifecycle, ModelVersion
+from podium.domain.request import Endpoint
+from podium.errors import CallerError, InternalError, NotFound, PodiumError
+from podium.ports import Page
+from podium.server.criteria import read_criteria
+from podium.server.exchange import Exchange
+from podium.server.rendering import render_error
+from podium.services import wire
+from podium.services.gateway import Gateway
+from podium.services.registry import Registry
+
+_POSTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
+_MODELS = "/v1/models"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_JSON = (b"content-type", b"application/json")
+_encoder = msgspec.json.Encoder()
+_log = structlog.get_logger("podium.server")
+
+
+class DataPlane:
+    """Handles every request under ``/v1``."""
+
+    def __init__(self, gateway: Gateway, registry: Registry) -> None:
+        self._gateway = gateway
+        self._registry = registry
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one exchange; every error becomes OpenAI's shape with the request id."""
+        request_id = self._request_id(exchange)
+        try:
+            endpoint = _POSTS.get(exchange.path)
+            if endpoint is not None:
+                await self._generate(exchange, endpoint, request_id)
+            else:
+                self._lookup(exchange, request_id)
+        except PodiumError as error:
+            self._refuse(exchange, error, request_id)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer and we a trace
+            _log.exception("request failed", request_id=request_id)
+            self._refuse(exchange, InternalError(f"{type(error).__name__}: please report it"), request_id)
+
+    async def _generate(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
+        if exchange.method != "POST":
+            raise CallerError("use POST", status=405, code="method_not_allowed")
+        headers = exchange.headers
+        task = headers.get(b"x-podium-task")
+        session = headers.get(b"x-podium-session")
+        limits = headers.get(b"x-podium-criteria")
+        head = wire.parse(
+            endpoint,
+            exchange.body,
+            request_id=request_id,
+            task=task.decode("latin-1") if task else None,
+            session=session.decode("latin-1") if session else None,
+        )
+        await self._gateway.handle(head, read_criteria(limits) if limits else None, exchange)
+
+    def _lookup(self, exchange: Exchange, request_id: str) -> None:
+        path = exchange.path
+        if path not in (_MODELS, _MODELS + "/") and not path.startswith(_MODELS + "/"):
+            raise NotFound(
+                f"there is no {path[:100]}; Podium serves "
+                "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/models"
+            )
+        if exchange.method not in ("GET", "HEAD"):
+            raise CallerError("use GET", status=405, code="method_not_allowed")
+        spec = unquote(path[len(_MODELS) + 1 :])
+        body: object = self._one(spec) if spec else self._all()
+        exchange.respond(200, (_JSON, (b"x-request-id", request_id.encode())), _encoder.encode(body))
+
+    def _all(self) -> dict[str, object]:
+        active, _ = self._registry.query(status=Lifecycle.ACTIVE, page=Page(limit=100_000))
+        rows = [_entry("auto", 0, None)]
+        rows += [_entry(version.ref, version.created_at, version) for version in active]
+        return {"object": "list", "data": rows}
+
+    def _one(self, spec: str) -> dict[str, object]:
+        if spec == "auto":
+            return _entry("auto", 0, None)
+        version = self._registry.resolve(spec)
+        return _entry(version.ref, version.created_at, version)
+
+    def _request_id(self, exchange: Exchange) -> str:
+        given = exchange.headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given.decode()
+        return self._gateway.new_id("req")
+
+    @staticmethod
+    def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
+        if not exchange.bytes_started:
+            exchange.respond(*render_error(error, request_id))
+
+
+def _entry(name: str, created: float, version: ModelVersion | None) -> dict[str, object]:
+    entry: dict[str, object] = {"id": name, "object": "model", "created": int(created), "owned_by": "podium"}
+    if version is not None:
+        entry["status"] = version.status
+        entry["context_length"] = version.facts.context_length
+        entry["capabilities"] = sorted(version.facts.capabilities)
+    else:
+        entry["capabilities"] = [Capability.CHAT, Capability.COMPLETION]
+    return entry
+
+
+def random_prefix() -> str:
+    """Makes ids of this process unlike those of any other."""
+    return secrets.token_hex(6)

@@ -1,0 +1,110 @@
+"""What is measured while one attempt runs, and the outcome made of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from podium.domain.cost import Cost
+from podium.domain.decision import Decision, Outcome
+from podium.domain.request import RequestHead
+from podium.ports import Clock
+from podium.services.meter import Metered
+from podium.services.sse import StreamRelay
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Body(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_body = msgspec.json.Decoder(_Body)
+_NO_PROCESS = "the model's process is not ours to measure"
+_NO_ENERGY = "no energy counter is readable on this machine"
+
+
+class Attempt:
+    """Clocks, tokens and errors of one attempt."""
+
+    __slots__ = (
+        "_clock", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_started",
+        "first_token",
+    )  # fmt: skip
+
+    def __init__(self, decision: Decision, head: RequestHead, clock: Clock) -> None:
+        self._decision = decision
+        self._head = head
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._first: float | None = None
+        self._error: str | None = None
+        self._input: int | None = None
+        self._output: int | None = None
+        self._metered: Metered | None = None
+        self.first_token = False
+
+    def first_byte(self) -> None:
+        """The first event of the answer is here."""
+        self.first_token = True
+        self._first = self._clock.monotonic()
+
+    def failed(self, code: str) -> None:
+        """It ended with this error code; ``client_left`` is not the model's failure."""
+        self._error = code
+
+    def answered(self, body: bytes) -> None:
+        """A whole body came: read its usage, if it says so."""
+        try:
+            usage = _body.decode(body).usage
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        if usage is not None:
+            self._input, self._output = usage.prompt_tokens, usage.completion_tokens
+
+    def streamed(self, relay: StreamRelay) -> None:
+        """A stream ended, well or not."""
+        self._input, self._output = relay.input_tokens, relay.output_tokens
+
+    def metered(self, metered: Metered) -> None:
+        """What the meter attributes to this attempt."""
+        self._metered = metered
+
+    def outcome(self) -> Outcome:
+        """The finished record. Call once, at the end."""
+        now = self._clock.monotonic()
+        wall_s = now - self._started
+        ttft_s = self._first - self._started if self._first is not None else None
+        generating = wall_s - (ttft_s or 0.0)
+        rate = self._output / generating if self._output and generating > 0 else None
+        metered = self._metered
+        missing = [("energy_mwh", _NO_ENERGY)]
+        if metered is None or metered.cpu_ms is None:
+            missing.append(("cpu_ms", _NO_PROCESS))
+        if metered is None or metered.peak_memory_mb is None:
+            missing.append(("peak_memory_mb", _NO_PROCESS))
+        if self._output is None:
+            missing.append(("output_tokens", "the server reported no usage"))
+        return Outcome(
+            decision_id=self._decision.id,
+            request_id=self._decision.request_id,
+            task=self._decision.choice.task,
+            ref=self._decision.served,
+            at=self._clock.now(),
+            success=self._error is None,
+            error=self._error,
+            streamed=self._head.stream,
+            latency_ms=wall_s * 1000,
+            ttft_ms=ttft_s * 1000 if ttft_s is not None else None,
+            cost=Cost(
+                wall_ms=wall_s * 1000,
+                cpu_ms=metered.cpu_ms if metered else None,
+                peak_memory_mb=metered.peak_memory_mb if metered else None,
+                input_tokens=self._input,
+                output_tokens=self._output,
+                tokens_per_s=rate,
+                missing=tuple(missing),
+            ),
+        )

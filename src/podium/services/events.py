@@ -1,0 +1,66 @@
+"""Live events: published synchronously, kept for the record, handed to whoever listens.
+
+A listener that does not keep up loses its oldest events and is told how many; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from podium.domain.swap import Event
+
+_BACKLOG = 1000
+
+
+class Listener:
+    """One subscriber's bounded queue."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Event] = deque(maxlen=_BACKLOG)
+        self._ready = asyncio.Event()
+        self.lost = 0
+        """Events dropped because this listener was too slow."""
+
+    def put(self, event: Event) -> None:
+        """Called by the bus."""
+        if len(self._queue) == _BACKLOG:
+            self.lost += 1
+        self._queue.append(event)
+        self._ready.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            while self._queue:
+                yield self._queue.popleft()
+            self._ready.clear()
+            await self._ready.wait()
+
+
+class EventBus:
+    """Hands events to listeners, and to ``record`` for those that are not stored with their own transaction."""
+
+    def __init__(self, record: Callable[[Event], None]) -> None:
+        self._record = record
+        self._listeners: set[Listener] = set()
+
+    def publish(self, event: Event) -> None:
+        """Tell the listeners about an event that is stored already."""
+        for listener in self._listeners:
+            listener.put(event)
+
+    def emit(self, event: Event) -> None:
+        """Store it (write-behind) and tell the listeners."""
+        self._record(event)
+        self.publish(event)
+
+    def subscribe(self) -> Listener:
+        """Begin to listen; give it back with ``unsubscribe``."""
+        listener = Listener()
+        self._listeners.add(listener)
+        return listener
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Stop listening."""
+        self._listeners.discard(listener)

@@ -1,0 +1,276 @@
+"""The way of a request, on one screen: classify, choose, lease, send, relay, record.
+
+Fallback happens only before the first byte of an answer; every attempt is a decision of its own. A client that
+leaves cancels the generation. Knows no HTTP server and no SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from podium.core.classify import classify
+from podium.domain.decision import Choice, Decision
+from podium.domain.model import ModelVersion
+from podium.domain.request import RequestHead
+from podium.domain.task import DEFAULT_TASK, Classification, Criteria
+from podium.errors import NotFound, Overloaded, PodiumError, ProviderError
+from podium.ports import Call, Clock, Deadlines, Reply
+from podium.services import wire
+from podium.services.attempt import Attempt
+from podium.services.meter import Meter
+from podium.services.policy import Policy
+from podium.services.pool import Lease, Pool
+from podium.services.recorder import Recorder
+from podium.services.registry import Registry
+from podium.services.rejection import rejection
+from podium.services.sse import StreamRelay
+from podium.services.tasks import Tasks
+
+Headers = Sequence[tuple[bytes, bytes]]
+MAX_ATTEMPTS = 3
+_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_NO_CACHE = (b"cache-control", b"no-cache")
+_encoder = msgspec.json.Encoder()
+
+
+class Responder(Protocol):
+    """The caller's end of a request. ``on_pause``/``on_resume`` are called when the caller reads slowly."""
+
+    bytes_started: bool
+    on_pause: Callable[[], None] | None
+    on_resume: Callable[[], None] | None
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
+    def start_stream(self, status: int, headers: Headers) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """``deadlines`` per upstream call; a stream that waits gets a comment every ``heartbeat_s``."""
+
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    heartbeat_s: float = 5.0
+
+
+class Gateway:
+    """Answers data-plane requests."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        selector: Policy,
+        tasks: Tasks,
+        pool: Pool,
+        meter: Meter,
+        recorder: Recorder,
+        clock: Clock,
+        limits: GatewayLimits,
+        id_prefix: str,
+    ) -> None:
+        self._registry = registry
+        self._selector = selector
+        self._tasks = tasks
+        self._pool = pool
+        self._meter = meter
+        self._recorder = recorder
+        self._clock = clock
+        self.limits = limits
+        self._prefix = id_prefix
+        self._count = 0
+
+    def new_id(self, kind: str) -> str:
+        """A process-unique id such as ``req_5f3a…0000002a``."""
+        self._count += 1
+        return f"{kind}_{self._prefix}{self._count:08x}"
+
+    async def handle(self, head: RequestHead, criteria: Criteria | None, out: Responder) -> None:
+        """Answer one request. Raises ``PodiumError`` only while nothing has been sent."""
+        found, choice = self._choose(head, criteria)
+        parent: str | None = None
+        order = (choice.chosen, *choice.fallbacks)[:MAX_ATTEMPTS]
+        for position, ref in enumerate(order):
+            decision = self._decide(head, found, choice, ref, parent)
+            try:
+                await self._attempt(head, decision, out)
+            except (ProviderError, Overloaded) as error:
+                if out.bytes_started:
+                    self._break_stream(head, error, out)
+                    return
+                if not error.retryable or position == len(order) - 1:
+                    raise
+                parent = decision.id
+            else:
+                return
+
+    # ------------------------------------------------------------ classify, choose
+
+    def _choose(self, head: RequestHead, criteria: Criteria | None) -> tuple[Classification, Choice]:
+        explicit: str | None = None
+        if head.model == "auto":
+            found = self._classify(head)
+        elif head.model.startswith("task:"):
+            name = head.model[5:]
+            if not self._tasks.known(name):
+                raise NotFound(self._tasks.unknown(name), param="model", code="model_not_found")
+            found = Classification(task=name, confidence=1.0, rule="explicit")
+        else:
+            explicit = self._registry.resolve(head.model).ref
+            found = Classification(task=head.task or DEFAULT_TASK, confidence=1.0, rule="explicit")
+        task = self._tasks.ensure(found.task).name
+        return found, self._selector.choose(
+            task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria
+        )
+
+    def _classify(self, head: RequestHead) -> Classification:
+        if head.task is not None:
+            return Classification(task=head.task, confidence=1.0, rule="explicit")
+        return classify(wire.prompt_sample(head), head.endpoint, head.needs, self._tasks.specs())
+
+    def _decide(
+        self, head: RequestHead, found: Classification, choice: Choice, ref: str, parent: str | None
+    ) -> Decision:
+        return Decision(
+            id=self.new_id("dec"),
+            request_id=head.request_id,
+            at=self._clock.now(),
+            choice=choice,
+            served=ref,
+            propensity=choice.propensity if parent is None else 1.0,
+            parent=parent,
+            classified_by=found.rule,
+            task_confidence=found.confidence,
+        )
+
+    # ------------------------------------------------------------ lease, send, relay, record
+
+    async def _attempt(self, head: RequestHead, decision: Decision, out: Responder) -> None:
+        version = self._registry.get(decision.served)
+        attempt = Attempt(decision, head, self._clock)
+        lease: Lease | None = None
+        try:
+            lease = self._pool.lease_now(version) or await self._wait(head, decision, version, out)
+            self._meter.begin(lease.instance_id, lease.instance, decision.id)
+            model = str(version.source.settings.get("remote") or version.ref)
+            call = Call(
+                endpoint=head.endpoint,
+                body=wire.compose(head, model),
+                stream=head.stream,
+                request_id=head.request_id,
+                deadlines=self.limits.deadlines,
+            )
+            reply = await lease.instance.send(call)
+            try:
+                if reply.status != 200:
+                    raise rejection(reply.status, await reply.read(), version.ref)
+                if head.stream:
+                    await self._stream(head, decision, reply, attempt, out)
+                else:
+                    await self._answer(head, decision, reply, attempt, out)
+            finally:
+                reply.close()
+        except PodiumError as error:
+            attempt.failed(error.code)
+            if lease is not None and isinstance(error, ProviderError):
+                self._pool.notice(lease.instance_id)
+            raise
+        except asyncio.CancelledError:
+            attempt.failed("client_left")
+            raise
+        except Exception:
+            attempt.failed("internal_error")
+            raise
+        finally:
+            if lease is not None:
+                attempt.metered(self._meter.end(lease.instance_id, decision.id))
+                lease.release()
+            self._recorder.record(decision, attempt.outcome())
+
+    async def _wait(self, head: RequestHead, decision: Decision, version: ModelVersion, out: Responder) -> Lease:
+        """Wait for a place. A stream gets its headers and a comment every few seconds meanwhile."""
+        total = self.limits.deadlines.total_s
+        if not head.stream:
+            return await self._pool.lease(version, total)
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def beat() -> None:
+            nonlocal timer
+            if not out.bytes_started:
+                out.start_stream(200, self._headers(head, decision, _STREAM))
+            out.write(b": waiting for " + version.ref.encode() + b"\n\n")
+            timer = loop.call_later(self.limits.heartbeat_s, beat)
+
+        timer = loop.call_later(self.limits.heartbeat_s, beat)
+        try:
+            return await self._pool.lease(version, total)
+        finally:
+            timer.cancel()
+
+    async def _answer(
+        self, head: RequestHead, decision: Decision, reply: Reply, attempt: Attempt, out: Responder
+    ) -> None:
+        body = await reply.read()
+        attempt.answered(body)
+        out.respond(200, self._headers(head, decision, (b"content-type", b"application/json")), body)
+
+    async def _stream(
+        self, head: RequestHead, decision: Decision, reply: Reply, attempt: Attempt, out: Responder
+    ) -> None:
+        relay = StreamRelay(hide_usage=not head.include_usage)
+
+        def sink(data: bytes) -> None:
+            data = relay.feed(data)
+            if not data:
+                return
+            if not attempt.first_token:
+                attempt.first_byte()
+                if not out.bytes_started:
+                    out.start_stream(200, self._headers(head, decision, _STREAM))
+            out.write(data)
+
+        out.on_pause, out.on_resume = reply.pause, reply.resume
+        try:
+            await reply.relay(sink)
+            relay.end()
+            if relay.broken:
+                raise ProviderError(f"{decision.served}: {relay.broken}", code="stream_broken")
+        finally:
+            out.on_pause = out.on_resume = None
+            attempt.streamed(relay)
+        if not relay.done:
+            out.write(b"data: [DONE]\n\n")
+        out.finish()
+
+    def _break_stream(self, head: RequestHead, error: PodiumError, out: Responder) -> None:
+        """An answer has begun and cannot be continued: one error event, then the end."""
+        body = {
+            "error": {
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "code": error.code,
+                "fault": error.fault,
+                "request_id": head.request_id,
+            }
+        }
+        out.write(b"event: error\ndata: " + _encoder.encode(body) + b"\n\n")
+        out.finish()
+
+    @staticmethod
+    def _headers(head: RequestHead, decision: Decision, content: tuple[bytes, bytes]) -> Headers:
+        fixed = (
+            content,
+            (b"x-podium-model", decision.served.encode()),
+            (b"x-podium-task", decision.choice.task.encode()),
+            (b"x-podium-decision", decision.id.encode()),
+            (b"x-request-id", head.request_id.encode()),
+        )
+        return (*fixed, _NO_CACHE) if head.stream else fixed

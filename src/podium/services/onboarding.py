@@ -1,0 +1,191 @@
+"""Brings a version into service: inspect its source, register it, prove that it works, activate it.
+
+``ready`` is earned: reachable, healthy, one real generation, and a profile measured on that run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from podium.domain.model import Capability, Category, Lifecycle, ModelVersion, Profile, Source
+from podium.domain.request import Endpoint
+from podium.errors import NotFound, PodiumError, ProviderError
+from podium.ports import Call, Clock, Provider
+from podium.services.pool import Pool
+from podium.services.registry import Registry
+from podium.services.rejection import rejection
+
+_PROBE_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a user says about a model. Everything else is read from its source."""
+
+    name: str
+    source: Source
+    version: str | None = None
+    category: Category | None = None
+    tags: frozenset[str] = frozenset()
+    parent: str | None = None
+    activate: bool | None = None
+    """``None``: activate if it is the first usable version of its name, else leave it ready."""
+
+
+class Onboarding:
+    """Registers and validates versions."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        pool: Pool,
+        providers: Callable[[str], Provider],
+        clock: Clock,
+        changed: Callable[[], None],
+        load_timeout_s: float,
+    ) -> None:
+        self._registry = registry
+        self._pool = pool
+        self._providers = providers
+        self._clock = clock
+        self._changed = changed
+        self._timeout = load_timeout_s
+
+    async def add(self, order: Registration, by: str) -> tuple[ModelVersion, bool, PodiumError | None]:
+        """Register, and validate and activate unless told otherwise.
+
+        Returns the version, whether it is new, and why it could not be made ready (it then stays
+        ``registered``). Raises when the source is unusable or the registry refuses.
+        """
+        facts = await self._providers(order.source.provider).inspect(order.source)
+        version = ModelVersion(
+            name=order.name,
+            version=order.version or facts.declared_version or facts.digest.removeprefix("sha256:")[:8],
+            source=order.source,
+            facts=facts,
+            category=order.category,
+            tags=order.tags,
+            parent=order.parent,
+            created_at=self._clock.now(),
+        )
+        version, created = await self._registry.register(version, by)
+        if order.activate is False:
+            self._changed()
+            return version, created, None
+        try:
+            version = await self.validate(version.ref, by)
+            if version.status is Lifecycle.READY and (order.activate or not self._has_active(version)):
+                version = await self._registry.transition(version.ref, Lifecycle.ACTIVE, by, "added")
+        except PodiumError as error:
+            return version, created, error
+        finally:
+            self._changed()
+        return version, created, None
+
+    def _has_active(self, version: ModelVersion) -> bool:
+        try:
+            return self._registry.resolve(version.name).ref != version.ref
+        except NotFound:
+            return False
+
+    async def validate(self, ref: str, by: str) -> ModelVersion:
+        """Load it, check its health, generate, measure; ``registered`` becomes ``ready``.
+
+        A version past ``registered`` is left as it is. Raises the provider's error otherwise.
+        """
+        version = self._registry.get(ref)
+        if version.status is not Lifecycle.REGISTERED:
+            return version
+        await self._pool.warm(version, self._timeout)
+        profile = await self._measure(version)
+        await self._registry.set_profile(ref, profile)
+        return await self._registry.transition(ref, Lifecycle.READY, by, "validated by a real generation")
+
+    async def activate(self, ref: str, by: str, reason: str) -> ModelVersion:
+        """Make a version selectable, validating it first if nobody has."""
+        version = self._registry.get(ref)
+        if version.status is Lifecycle.REGISTERED:
+            version = await self.validate(ref, by)
+        if version.status is not Lifecycle.ACTIVE:
+            version = await self._registry.transition(ref, Lifecycle.ACTIVE, by, reason)
+        self._changed()
+        return version
+
+    async def _measure(self, version: ModelVersion) -> Profile:
+        lease = await self._pool.lease(version, self._timeout)
+        started = self._clock.monotonic()
+        first: float | None = None
+
+        def sink(data: bytes) -> None:
+            nonlocal first
+            if first is None and data:
+                first = self._clock.monotonic()
+
+        try:
+            call = _probe(version)
+            reply = await lease.instance.send(call)
+            try:
+                if reply.status != 200:
+                    raise rejection(reply.status, await reply.read(), version.ref)
+                parts: list[bytes] = []
+
+                def collect(data: bytes) -> None:
+                    sink(data)
+                    parts.append(data)
+
+                await reply.relay(collect)
+            finally:
+                reply.close()
+            ended = self._clock.monotonic()
+            usage = lease.instance.usage()
+        finally:
+            lease.release()
+        tokens = _completion_tokens(b"".join(parts))
+        if not any(parts):
+            raise ProviderError(f"{version.ref} answered the validation request with nothing")
+        generating = ended - (first or started)
+        return Profile(
+            load_s=self._pool.load_seconds(version.ref),
+            memory_bytes=usage.memory_bytes if usage is not None else None,
+            ttft_ms=(first - started) * 1000 if call.stream and first is not None else None,
+            tokens_per_s=(tokens - 1) / generating if tokens and tokens > 1 and generating > 0 else None,
+            latency_ms=(ended - started) * 1000,
+            measured_at=self._clock.now(),
+        )
+
+
+def _probe(version: ModelVersion) -> Call:
+    model = str(version.source.settings.get("remote") or version.ref)
+    body: Mapping[str, object]
+    can = version.facts.capabilities
+    limits = {"model": model, "max_tokens": _PROBE_TOKENS, "temperature": 0, "stream": True}
+    usage = {"stream_options": {"include_usage": True}}
+    if Capability.CHAT in can or not can:
+        messages = [{"role": "user", "content": "Say hello and introduce yourself."}]
+        endpoint, body = Endpoint.CHAT, {**limits, **usage, "messages": messages}
+    elif Capability.COMPLETION in can:
+        endpoint, body = Endpoint.COMPLETION, {**limits, **usage, "prompt": "Once upon a time"}
+    else:
+        endpoint, body = Endpoint.EMBEDDING, {"model": model, "input": "hello"}
+    return Call(
+        endpoint=endpoint,
+        body=msgspec.json.encode(body),
+        stream=endpoint is not Endpoint.EMBEDDING,
+        request_id="validation",
+    )
+
+
+def _completion_tokens(body: bytes) -> int | None:
+    """From the usage chunk of a stream; ``None`` when the server reported none."""
+    best: int | None = None
+    for line in body.splitlines():
+        if line.startswith(b"data:") and b'"usage"' in line:
+            try:
+                usage = msgspec.json.decode(line[5:]).get("usage") or {}
+            except (msgspec.DecodeError, AttributeError):
+                continue
+            best = max(best or 0, int(usage.get("completion_tokens") or 0)) or best
+    return best

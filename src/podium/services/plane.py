@@ -1,0 +1,41 @@
+"""All services of one running gateway, bundled for the control plane. Built by ``runtime`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from podium.ports import Clock, HostProbe, Provider, Store
+from podium.services.events import EventBus
+from podium.services.gateway import Gateway
+from podium.services.onboarding import Onboarding
+from podium.services.policy import Policy
+from podium.services.pool import Pool
+from podium.services.recorder import Recorder
+from podium.services.registry import Registry
+from podium.services.swap import Swapper
+from podium.services.tasks import Tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """``reload`` reads the configuration again and applies the difference; it returns what changed."""
+
+    registry: Registry
+    onboarding: Onboarding
+    selector: Policy
+    tasks: Tasks
+    pool: Pool
+    swapper: Swapper
+    gateway: Gateway
+    recorder: Recorder
+    store: Store
+    host: HostProbe
+    clock: Clock
+    events: EventBus
+    providers: Callable[[str], Provider]
+    provider_problems: Callable[[], Mapping[str, str]]
+    reload: Callable[[], Awaitable[Mapping[str, object]]]
+    version: str
+    started_at: float
+    warnings: Callable[[], tuple[str, ...]]

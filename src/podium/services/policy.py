@@ -1,0 +1,114 @@
+"""Keeps the selector's snapshot true: registry, tasks, bindings, evidence and this machine, made into one value.
+
+Every change builds a new snapshot and puts it in force at once; requests under way keep the choice they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from podium.core.constraints import Option
+from podium.core.scoring import weights_for
+from podium.core.selection import PolicySnapshot
+from podium.domain.decision import Choice
+from podium.domain.evidence import Evidence
+from podium.domain.model import ModelVersion
+from podium.domain.task import Binding, Criteria, Weights
+from podium.ports import Clock, Recorded
+from podium.services.registry import Registry
+from podium.services.selector import Selector
+from podium.services.tasks import Tasks
+
+_NONE: Mapping[str, Evidence] = MappingProxyType({})
+
+
+class Policy:
+    """The policy in force, for the gateway to ask and for everybody else to keep current."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        tasks: Tasks,
+        recorded: Recorded,
+        weights: Mapping[str, Weights],
+        footprint: Callable[[ModelVersion], int | None],
+        unavailable: Callable[[ModelVersion], str | None],
+        hardware: Callable[[], frozenset[str]],
+        memory_bytes: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._tasks = tasks
+        self._footprint = footprint
+        self._unavailable = unavailable
+        self._memory_bytes = memory_bytes
+        self._clock = clock
+        rows: dict[str, dict[str, Evidence]] = {}
+        for (task, ref), item in recorded.evidence.items():
+            rows.setdefault(task, {})[ref] = item
+        self._selector = Selector(
+            PolicySnapshot(
+                bindings={binding.task: binding for binding in recorded.bindings},
+                evidence=rows,
+                weights=weights,
+                hardware=hardware(),
+            )
+        )
+        self.refresh()
+
+    def choose(
+        self, task: str, *, needs: frozenset[str], size: int, explicit: str | None, criteria: Criteria | None
+    ) -> Choice:
+        """The choice for a request of ``size`` bytes. Raises ``NoCandidate``."""
+        return self._selector.choose(task, needs=needs, size=size, explicit=explicit, criteria=criteria)
+
+    def refresh(self) -> None:
+        """Read registry, tasks and machine again."""
+        options = tuple(self._option(version) for version in self._registry.versions())
+        self._selector.replace(
+            replace(
+                self._selector.snapshot,
+                options=options,
+                tasks={spec.name: spec for spec in self._tasks.specs()},
+                memory_budget_bytes=self._memory_bytes(),
+                now=self._clock.now(),
+            )
+        )
+
+    def learn(self, changed: Mapping[tuple[str, str], Evidence]) -> None:
+        """Take over rows of history."""
+        snapshot = self._selector.snapshot
+        evidence = dict(snapshot.evidence)
+        for (task, ref), item in changed.items():
+            evidence[task] = {**evidence.get(task, _NONE), ref: item}
+        self._selector.replace(replace(snapshot, evidence=evidence, now=self._clock.now()))
+
+    def rebind(self, binding: Binding) -> None:
+        """Move a task's traffic, in one assignment."""
+        self._selector.rebind(binding)
+
+    def evidence(self, task: str, ref: str) -> Evidence | None:
+        """History of one version on one task; ``None`` without any."""
+        return self._selector.evidence(task, ref)
+
+    def evidence_of(self, task: str) -> Mapping[str, Evidence]:
+        """History of a task, by version."""
+        return self._selector.snapshot.evidence.get(task, _NONE)
+
+    def check_strategy(self, name: str) -> None:
+        """Raise ``InvalidRequest`` for a strategy nobody knows."""
+        weights_for(name, None, self._selector.snapshot.weights)
+
+    def _option(self, version: ModelVersion) -> Option:
+        return Option(
+            ref=version.ref,
+            status=version.status,
+            capabilities=version.facts.capabilities,
+            context_length=version.facts.context_length,
+            footprint_bytes=self._footprint(version),
+            unavailable=self._unavailable(version),
+            created_at=version.created_at,
+        )

@@ -1,0 +1,232 @@
+"""Replaces the version that serves a task, in order: validate, warm, move, keep the old one warm, record.
+
+Failure at any step leaves the old version serving and comes back as a failed ``Swap``; only misuse raises.
+Traffic moves in one assignment after the record is committed; requests already leased finish where they began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from podium.core import compatibility
+from podium.domain.model import Capability, Lifecycle, ModelVersion
+from podium.domain.swap import Event, Swap, SwapState
+from podium.domain.task import Binding
+from podium.errors import Conflict, InvalidRequest, PodiumError
+from podium.ports import Clock, Store
+from podium.services.onboarding import Onboarding
+from podium.services.policy import Policy
+from podium.services.pool import MB, Pool
+from podium.services.registry import Registry
+from podium.services.tasks import Tasks
+
+KEPT_PREDECESSORS = 10
+
+
+class Swapper:
+    """Carries out swaps and rollbacks; one at a time per task, side by side on different tasks."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        selector: Policy,
+        tasks: Tasks,
+        pool: Pool,
+        onboarding: Onboarding,
+        store: Store,
+        clock: Clock,
+        new_id: Callable[[str], str],
+        publish: Callable[[Event], None],
+        bindings: Mapping[str, Binding],
+        load_timeout_s: float,
+    ) -> None:
+        self._registry = registry
+        self._selector = selector
+        self._tasks = tasks
+        self._pool = pool
+        self._onboarding = onboarding
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._publish = publish
+        self._bindings = dict(bindings)
+        self._timeout = load_timeout_s
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def binding(self, task: str) -> Binding | None:
+        """Where a task is bound now."""
+        return self._bindings.get(task)
+
+    async def swap(
+        self, task: str, to: str, *, mode: str = "immediate", strict: bool = False, by: str, reason: str = ""
+    ) -> Swap:
+        """Bind ``task`` to version ``to``. Raises ``NotFound``, ``Conflict`` or ``InvalidRequest`` on misuse."""
+        if mode != "immediate":
+            known = "'gradual' is not available yet" if mode == "gradual" else f"{mode!r} is no mode"
+            raise InvalidRequest(f"{known}; use 'immediate'", param="mode")
+        version = self._registry.resolve(to)
+        self._tasks.ensure(task)
+        if version.status is Lifecycle.RETIRED:
+            raise Conflict(f"{version.ref} is retired; register it again under a new version")
+        async with self._locks[task]:
+            before = self._bindings.get(task)
+            if before is not None and before.ref == version.ref:
+                raise Conflict(f"{task} is served by {version.ref} already")
+            before = before or self._implied(task, version)
+            previous = ((before.ref, *before.previous) if before else ())[:KEPT_PREDECESSORS]
+            return await self._carry_out(task, "swap", before, version, previous, strict=strict, by=by, reason=reason)
+
+    async def rollback(self, task: str, *, by: str, reason: str = "") -> Swap:
+        """Go back to the version before this one. Going back twice goes two steps back, never in a circle."""
+        async with self._locks[task]:
+            before = self._bindings.get(task)
+            if before is None or not before.previous:
+                raise Conflict(f"{task} has no predecessor to go back to; `podium swap {task} NAME@VERSION` binds it")
+            version = self._registry.get(before.previous[0])
+            previous = before.previous[1:]
+            return await self._carry_out(
+                task, "rollback", before, version, previous, strict=False, by=by, reason=reason
+            )
+
+    def refuse_if_bound(self, ref: str) -> None:
+        """Raise ``Conflict`` when a task would be left without its version."""
+        tasks = sorted(task for task, binding in self._bindings.items() if binding.ref == ref)
+        if tasks:
+            raise Conflict(f"{ref} serves {', '.join(tasks)}; swap that to another version first")
+
+    def _implied(self, task: str, version: ModelVersion) -> Binding | None:
+        """What serves a task that was never bound: the policy's own choice. A rollback returns to it."""
+        needs = frozenset({Capability.CHAT.value}) & version.facts.capabilities
+        try:
+            chosen = self._selector.choose(task, needs=needs, size=0, explicit=None, criteria=None).chosen
+        except PodiumError:
+            return None
+        return Binding(task=task, ref=chosen) if chosen != version.ref else None
+
+    # ------------------------------------------------------------ the steps
+
+    async def _carry_out(
+        self,
+        task: str,
+        kind: str,
+        before: Binding | None,
+        version: ModelVersion,
+        previous: tuple[str, ...],
+        *,
+        strict: bool,
+        by: str,
+        reason: str,
+    ) -> Swap:
+        started = self._clock.monotonic()
+        swap = Swap(
+            id=self._new_id("swap"),
+            task=task,
+            kind=kind,
+            before=before.ref if before else None,
+            after=version.ref,
+            state=SwapState.REQUESTED,
+            requested_at=self._clock.now(),
+            by=by,
+            reason=reason,
+        )
+        try:
+            swap = await self._step(swap, SwapState.VALIDATING, "swap.started")
+            swap = await self._validate(swap, version, strict=strict)
+            swap = await self._step(swap, SwapState.WARMING, "swap.validated")
+            warming = self._clock.monotonic()
+            version = await self._onboarding.validate(version.ref, by)
+            await self._pool.warm(version, self._timeout)
+            load_ms = (self._clock.monotonic() - warming) * 1000
+            self._publish(self._event("swap.warmed", swap))
+            if version.status is not Lifecycle.ACTIVE:
+                version = await self._onboarding.activate(version.ref, by, f"{kind} of {task}")
+            return await self._move(swap, previous, started, load_ms)
+        except PodiumError as error:
+            return await self._fail(swap, error.message)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._fail(swap, "cancelled before the traffic moved"))
+            raise
+
+    async def _validate(self, swap: Swap, version: ModelVersion, *, strict: bool) -> Swap:
+        incumbent = self._registry.find(swap.before) if swap.before else None
+        spec = self._tasks.get(swap.task)
+        verdict = compatibility.check(
+            incumbent=incumbent,
+            candidate=version,
+            incumbent_evidence=self._selector.evidence(swap.task, swap.before) if swap.before else None,
+            candidate_evidence=self._selector.evidence(swap.task, version.ref),
+            incumbent_memory_mb=self._memory_mb(swap.before) if swap.before else None,
+            candidate_memory_mb=self._memory_mb(version.ref),
+            in_use_context=spec.criteria.min_context,
+            required_capabilities=spec.criteria.capabilities,
+            healthy=True,
+            strict=strict,
+            task=swap.task,
+        )
+        swap = replace(swap, compatibility=verdict)
+        if not verdict.compatible:
+            gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
+            raise Conflict(f"{version.ref} cannot replace {swap.before or 'nothing'} for {swap.task}: {gaps}")
+        return swap
+
+    def _memory_mb(self, ref: str) -> float | None:
+        usage = self._pool.usage(ref)
+        if usage is not None:
+            return usage.memory_bytes / MB
+        profile = self._registry.profile(ref)
+        return profile.memory_bytes / MB if profile and profile.memory_bytes else None
+
+    async def _move(self, swap: Swap, previous: tuple[str, ...], started: float, load_ms: float) -> Swap:
+        now = self._clock.now()
+        binding = Binding(
+            task=swap.task, ref=swap.after, previous=previous, since=now, by=swap.by, reason=swap.reason or swap.kind
+        )
+        elapsed = (self._clock.monotonic() - started) * 1000 - load_ms
+        done = replace(swap, state=SwapState.PROMOTED, finished_at=now, load_ms=load_ms, swap_ms=elapsed)
+        kind = "swap.completed" if swap.kind == "swap" else "swap.rolled_back"
+        event = self._event(kind, done)
+        await self._store.save_swap(done, binding, event)
+        self._bindings[swap.task] = binding
+        self._selector.rebind(binding)
+        self._publish(event)
+        return replace(done, swap_ms=(self._clock.monotonic() - started) * 1000 - load_ms)
+
+    async def _step(self, swap: Swap, state: SwapState, kind: str) -> Swap:
+        swap = replace(swap, state=state)
+        event = self._event(kind, swap)
+        await self._store.save_swap(swap, None, event)
+        self._publish(event)
+        return swap
+
+    async def _fail(self, swap: Swap, error: str) -> Swap:
+        failed = replace(swap, state=SwapState.FAILED, error=error, finished_at=self._clock.now())
+        event = self._event("swap.failed", failed)
+        try:
+            await self._store.save_swap(failed, None, event)
+        except PodiumError as again:
+            failed = replace(failed, error=f"{error}; and the failure could not be recorded: {again.message}")
+        self._publish(event)
+        return failed
+
+    async def settle(self, unfinished: tuple[Swap, ...]) -> None:
+        """At start: a swap that a stop interrupted before its traffic moved failed; the old version serves."""
+        for swap in unfinished:
+            await self._fail(swap, f"the gateway stopped while the swap was {swap.state}; order it again")
+
+    def _event(self, kind: str, swap: Swap) -> Event:
+        return Event(
+            kind=kind,
+            at=self._clock.now(),
+            subject=swap.task,
+            data=(
+                ("swap", swap.id),
+                ("kind", swap.kind),
+                ("before", swap.before),
+                ("after", swap.after),
+                ("error", swap.error),
+            ),
+        )

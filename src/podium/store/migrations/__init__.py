@@ -1,0 +1,1 @@
+"""Schema migrations, oldest first. A released one never changes and never imports ``store/schema``."""

@@ -1,0 +1,140 @@
+"""The store: one writer thread, one reader thread, the repositories. See ``ports.Store`` for every verb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from podium.domain.decision import Decision, Feedback, Outcome
+from podium.domain.model import ModelVersion, Profile, Transition
+from podium.domain.swap import Event, Swap
+from podium.domain.task import Binding, TaskSpec
+from podium.errors import StoreError
+from podium.ports import Batch, Page, Recorded
+from podium.store import engine, ledger, tasks, versions
+from podium.store.writer import Writer
+
+T = TypeVar("T")
+_PRUNE_STEP = 2_000
+
+
+class SqliteStore:
+    """Implements ``ports.Store``. Built by ``open_store``."""
+
+    def __init__(self, path: Path, warnings: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.warnings = warnings
+        """What was wrong at opening and was repaired; worth showing to a person."""
+        self._writer = Writer(engine.writing(path), path)
+        self._reading = engine.reading(path)
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="podium-store-reader")
+        self._closed = False
+        self._writer.start()
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed so far; fewer than writes when they came together."""
+        return self._writer.commits
+
+    async def load(self) -> Recorded:
+        return await self._read(_load)
+
+    async def add_version(self, version: ModelVersion, by: str) -> None:
+        await self._writer.run(lambda connection: versions.add(connection, version, by))
+
+    async def set_status(self, transition: Transition) -> None:
+        await self._writer.run(lambda connection: versions.move(connection, transition))
+
+    async def set_profile(self, ref: str, profile: Profile) -> None:
+        await self._writer.run(lambda connection: versions.put_profile(connection, ref, profile))
+
+    async def set_alias(self, alias: str, target: str | None) -> None:
+        await self._writer.run(lambda connection: versions.put_alias(connection, alias, target))
+
+    async def put_task(self, task: TaskSpec) -> None:
+        await self._writer.run(lambda connection: tasks.put_task(connection, task))
+
+    async def save_swap(self, swap: Swap, binding: Binding | None, event: Event) -> None:
+        def work(connection: Connection) -> None:
+            tasks.put_swap(connection, swap)
+            if binding is not None:
+                tasks.bind(connection, binding)
+            tasks.add_events(connection, (event,))
+
+        await self._writer.run(work)
+
+    async def write_batch(self, batch: Batch) -> None:
+        await self._writer.run(lambda connection: ledger.write(connection, batch))
+
+    async def transitions(self, ref: str) -> tuple[Transition, ...]:
+        return await self._read(lambda connection: versions.transitions_of(connection, ref))
+
+    async def swaps(self, task: str | None, page: Page) -> tuple[Swap, ...]:
+        return await self._read(lambda connection: tasks.list_swaps(connection, task, page))
+
+    async def events(self, after_id: int, page: Page) -> tuple[Event, ...]:
+        return await self._read(lambda connection: tasks.list_events(connection, after_id, page))
+
+    async def find_decisions(self, request_id: str) -> tuple[tuple[Decision, Outcome], ...]:
+        return await self._read(lambda connection: ledger.decisions_of(connection, request_id))
+
+    async def recent_decisions(self, page: Page) -> tuple[tuple[Decision, Outcome], ...]:
+        return await self._read(lambda connection: ledger.recent_decisions(connection, page))
+
+    async def find_feedback(self, request_id: str) -> tuple[Feedback, ...]:
+        return await self._read(lambda connection: ledger.feedback_of(connection, request_id))
+
+    async def counts(self) -> Mapping[str, int]:
+        return await self._read(ledger.counts)
+
+    async def prune(self, max_decisions: int, older_than: float) -> int:
+        """In small steps, so that other writes get their turn in between."""
+        total = 0
+        while True:
+            gone = await self._writer.run(
+                lambda connection: ledger.prune(connection, max_decisions, older_than, _PRUNE_STEP)
+            )
+            total += gone
+            if gone < _PRUNE_STEP:
+                return total
+
+    async def close(self) -> None:
+        """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._reader.shutdown(wait=True)
+        self._reading.dispose()
+        self._writer.close()
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise StoreError(f"the store {self.path} is closed; open it again")
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._work, work)
+
+    def _work(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with self._reading.connect() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise engine.translate(error, self.path) from error
+
+
+def _load(connection: Connection) -> Recorded:
+    return Recorded(
+        versions=versions.all_versions(connection),
+        profiles=versions.all_profiles(connection),
+        aliases=versions.all_aliases(connection),
+        tasks=tasks.all_tasks(connection),
+        bindings=tasks.all_bindings(connection),
+        evidence=ledger.all_evidence(connection),
+        unfinished_swaps=tasks.unfinished_swaps(connection),
+    )
