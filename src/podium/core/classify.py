@@ -115,12 +115,36 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
 BUILTIN_TASKS = tuple(_RULES)
 """The tasks the rules know, beside the default task."""
 
-_WORDS = re.compile(r"[^\W_]+(?:\+\+)?")
-_ARITHMETIC = re.compile(r"\d\s*[-+*/^×÷=]\s*\(?\d")
-_QUESTION_WORDS = _RULES["question-answering"].verbs
+_TOKEN = re.compile(r"[^\W_]+(?:\+\+)?")
+_ARITHMETIC = re.compile(r"\d\s*[+*^\u00d7\u00f7=]\s*\(?\d|\d\s+[-/]\s+\d")
 _SOFTENERS = frozenset(
     ["please", "kindly", "can", "could", "would", "will", "you", "now", "also", "then", "just", "i", "me", "my", "want", "need", "to", "help", "the"]
 )
+
+
+def _phrases_by_anchor() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Phrases with their task by their longest word: only those whose anchor occurs have to be searched for."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, rule in _RULES.items():
+        for phrase in rule.phrases:
+            anchor = max(_TOKEN.findall(phrase), key=len, default="")
+            found.setdefault(anchor, []).append((name, phrase))
+    return {anchor: tuple(entries) for anchor, entries in found.items()}
+
+
+def _tasks_by_word() -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, rule in _RULES.items():
+        for word in rule.words:
+            found.setdefault(word, []).append(name)
+    return {word: tuple(names) for word, names in found.items()}
+
+
+_PHRASES = _phrases_by_anchor()
+_SIGNS = _PHRASES.pop("", ())
+"""Phrases without a word in them."""
+_TRADE = _tasks_by_word()
+_CUE_WORDS = frozenset(_PHRASES) | frozenset(_TRADE)
 
 
 def classify(text_sample: str, endpoint: Endpoint, needs: frozenset[str], tasks: Sequence[TaskSpec]) -> Classification:
@@ -135,25 +159,35 @@ def classify(text_sample: str, endpoint: Endpoint, needs: frozenset[str], tasks:
     if len(text) > HEAD_CHARS + TAIL_CHARS:
         text = f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
     text = text.lower()
-    words = _WORDS.findall(text)
+    words = _TOKEN.findall(text)
     if not words:
         return _abstain("nothing to read", {})
     unique = frozenset(words)
-    lead = _lead(words[:LEAD_WORDS]) + _lead(_last_sentence(text))
     scores: dict[str, float] = {}
     cues: dict[str, list[str]] = {}
+    lead = _lead(words[:LEAD_WORDS]) + _lead(_last_sentence(text))
     for name, rule in _RULES.items():
-        _count(name, scores, cues, _VERB, [word for word in lead if word in rule.verbs][:1])
-        _count(name, scores, cues, _PHRASE, [phrase for phrase in rule.phrases if phrase in text])
-        _count(name, scores, cues, _WORD, rule.words & unique)
+        for word in lead:
+            if word in rule.verbs:
+                _count(name, scores, cues, _VERB, word)
+                break
+    for word in unique & _CUE_WORDS:
+        for name in _TRADE.get(word, ()):
+            _count(name, scores, cues, _WORD, word)
+        for name, phrase in _PHRASES.get(word, ()):
+            if phrase in text:
+                _count(name, scores, cues, _PHRASE, phrase)
+    for name, sign in _SIGNS:
+        if sign in text:
+            _count(name, scores, cues, _PHRASE, sign)
     if _ARITHMETIC.search(text):
-        _count("math", scores, cues, _PHRASE, ["arithmetic"])
+        _count("math", scores, cues, _VERB + _WORD, "arithmetic")
     if "json_schema" in needs:
-        _count("extraction", scores, cues, _WORD, ["JSON schema asked for"])
+        _count("extraction", scores, cues, _WORD, "JSON schema asked for")
     for spec in tasks:
-        if spec.keywords:
-            found = [word for word in spec.keywords if _has(word.lower(), unique, text)]
-            _count(spec.name, scores, cues, _KEYWORD, found)
+        for keyword in spec.keywords:
+            if _has(keyword.lower(), unique, text):
+                _count(spec.name, scores, cues, _KEYWORD, keyword)
     return _winner(scores, cues)
 
 
@@ -164,13 +198,13 @@ def _winner(scores: dict[str, float], cues: dict[str, list[str]]) -> Classificat
     name, points = ranked[0]
     second = ranked[1][1] if len(ranked) > 1 else 0.0
     if points < THRESHOLD:
-        return _abstain(f"only a weak cue for {name}: {', '.join(cues[name])}", scores)
+        return _abstain(f"only a weak cue for {name}: {_words(cues[name])}", scores)
     if points == second:
         return _abstain(f"tie between {name} and {ranked[1][0]} at {points:g} points", scores)
     return Classification(
         task=name,
         confidence=points / (points + second + 1.0),
-        rule=f"{name}: {', '.join(cues[name][:5])}",
+        rule=f"{name}: {_words(cues[name])}",
         scores=scores,
     )
 
@@ -179,12 +213,14 @@ def _abstain(rule: str, scores: Mapping[str, float]) -> Classification:
     return Classification(task=DEFAULT_TASK, confidence=0.0, rule=rule, abstained=True, scores=scores)
 
 
-def _count(
-    name: str, scores: dict[str, float], cues: dict[str, list[str]], points: float, found: list[str] | frozenset[str]
-) -> None:
-    if found:
-        scores[name] = scores.get(name, 0.0) + points * len(found)
-        cues.setdefault(name, []).extend(repr(cue) for cue in sorted(found))
+def _count(name: str, scores: dict[str, float], cues: dict[str, list[str]], points: float, cue: str) -> None:
+    scores[name] = scores.get(name, 0.0) + points
+    cues.setdefault(name, []).append(cue)
+
+
+def _words(cues: list[str]) -> str:
+    """At most five, telling ones (long) first; the set order of words must not show."""
+    return ", ".join(repr(cue) for cue in sorted(set(cues), key=lambda cue: (-len(cue), cue))[:5])
 
 
 def _lead(words: list[str]) -> list[str]:
@@ -195,7 +231,7 @@ def _lead(words: list[str]) -> list[str]:
 def _last_sentence(text: str) -> list[str]:
     tail = text.rstrip(" \t\n.?!:")[-160:]
     cut = max(tail.rfind("\n"), tail.rfind(". "), tail.rfind("? "), tail.rfind("! "))
-    return _WORDS.findall(tail[cut + 1 :])[:LEAD_WORDS] if cut >= 0 else []
+    return _TOKEN.findall(tail[cut + 1 :])[:LEAD_WORDS] if cut >= 0 else []
 
 
 def _has(keyword: str, words: frozenset[str], text: str) -> bool:

@@ -6,7 +6,7 @@ without any history and a success rate below 0.9 of the incumbent's block in str
 
 from __future__ import annotations
 
-from podium.core import _reading as history
+from podium.core import history
 from podium.core.scoring import MIN_SAMPLES
 from podium.domain.evidence import Evidence
 from podium.domain.model import Lifecycle, ModelVersion

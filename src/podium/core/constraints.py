@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from podium.core import _reading as history
+from podium.core import history
 from podium.core.scoring import BYTES_PER_MB, MIN_SAMPLES, memory_mb
 from podium.domain.evidence import Evidence
 from podium.domain.model import Lifecycle
@@ -128,13 +128,8 @@ def _memory(
 ) -> None:
     budget = limits.memory_budget_bytes
     if budget is not None and option.footprint_bytes is not None and option.footprint_bytes > budget:
-        found.append(
-            (
-                Cause.MEMORY,
-                f"needs {option.footprint_bytes / BYTES_PER_MB:,.0f} MB of memory,"
-                f" the budget is {budget / BYTES_PER_MB:,.0f} MB",
-            )
-        )
+        needed, given = option.footprint_bytes / BYTES_PER_MB, budget / BYTES_PER_MB
+        found.append((Cause.MEMORY, f"needs {needed:,.0f} MB of memory, the budget is {given:,.0f} MB"))
     limit = limits.criteria.max_memory_mb
     if limit is None:
         return

@@ -71,7 +71,9 @@ def no_candidate(task: str, refs: Sequence[str] | None, checks: Mapping[str, Che
     serving = [check for check in checks.values() if Cause.LIFECYCLE not in check.causes]
     wanted = f"the requested model cannot serve task {task}" if refs else f"no model can serve task {task}"
     advice = "; or ".join(dict.fromkeys(_ADVICE[cause] for cause in Cause if any(cause in c.causes for c in serving)))
-    message = f"{wanted}: {_list(dropped)}. What to do: {advice or _ADVICE[Cause.LIFECYCLE]}"
+    if not advice:
+        advice = _ADVICE[Cause.LIFECYCLE] if checks else "see `podium models ls` for what is there"
+    message = f"{wanted}: {_list(dropped)}. What to do: {advice}"
     if serving and all(check.causes == {Cause.CONTEXT} for check in serving):
         return NoCandidate(message, code="context_length_exceeded", status=400, param="messages", details=details)
     if serving and any(check.causes == {Cause.AVAILABILITY} for check in serving):

@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from podium.core import _reading as history
+from podium.core import history
 from podium.domain.evidence import Evidence
 from podium.domain.task import Criteria, Preference, Weights
 from podium.errors import InvalidRequest

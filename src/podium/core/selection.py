@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from podium.core import _reading as history
+from podium.core import history
 from podium.core.constraints import CPU, Check, Limits, Option, check
 from podium.core.explaining import binding_words, no_candidate, versus
 from podium.core.scoring import memory_mb, score, weights_for
