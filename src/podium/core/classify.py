@@ -37,6 +37,18 @@ def _rule(verbs: str, phrases: tuple[str, ...], words: str) -> _Rule:
     return _Rule(frozenset(verbs.split()), phrases, frozenset(words.split()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """Points and the cues they came from, by task."""
+
+    scores: dict[str, float]
+    cues: dict[str, list[str]]
+
+    def add(self, name: str, points: float, cue: str) -> None:
+        self.scores[name] = self.scores.get(name, 0.0) + points
+        self.cues.setdefault(name, []).append(cue)
+
+
 _RULES: Mapping[str, _Rule] = MappingProxyType(
     {
         "code-generation": _rule(
@@ -118,7 +130,27 @@ BUILTIN_TASKS = tuple(_RULES)
 _TOKEN = re.compile(r"[^\W_]+(?:\+\+)?")
 _ARITHMETIC = re.compile(r"\d\s*[+*^\u00d7\u00f7=]\s*\(?\d|\d\s+[-/]\s+\d")
 _SOFTENERS = frozenset(
-    ["please", "kindly", "can", "could", "would", "will", "you", "now", "also", "then", "just", "i", "me", "my", "want", "need", "to", "help", "the"]
+    [
+        "please",
+        "kindly",
+        "can",
+        "could",
+        "would",
+        "will",
+        "you",
+        "now",
+        "also",
+        "then",
+        "just",
+        "i",
+        "me",
+        "my",
+        "want",
+        "need",
+        "to",
+        "help",
+        "the",
+    ]
 )
 
 
@@ -163,32 +195,37 @@ def classify(text_sample: str, endpoint: Endpoint, needs: frozenset[str], tasks:
     if not words:
         return _abstain("nothing to read", {})
     unique = frozenset(words)
-    scores: dict[str, float] = {}
-    cues: dict[str, list[str]] = {}
-    lead = _lead(words[:LEAD_WORDS]) + _lead(_last_sentence(text))
-    for name, rule in _RULES.items():
-        for word in lead:
-            if word in rule.verbs:
-                _count(name, scores, cues, _VERB, word)
-                break
-    for word in unique & _CUE_WORDS:
-        for name in _TRADE.get(word, ()):
-            _count(name, scores, cues, _WORD, word)
-        for name, phrase in _PHRASES.get(word, ()):
-            if phrase in text:
-                _count(name, scores, cues, _PHRASE, phrase)
-    for name, sign in _SIGNS:
-        if sign in text:
-            _count(name, scores, cues, _PHRASE, sign)
+    tally = _Tally({}, {})
+    _imperatives(tally, _lead(words[:LEAD_WORDS]) + _lead(_last_sentence(text)))
+    _vocabulary(tally, unique, text)
     if _ARITHMETIC.search(text):
-        _count("math", scores, cues, _VERB + _WORD, "arithmetic")
+        tally.add("math", _VERB + _WORD, "arithmetic")
     if "json_schema" in needs:
-        _count("extraction", scores, cues, _WORD, "JSON schema asked for")
+        tally.add("extraction", _WORD, "JSON schema asked for")
     for spec in tasks:
         for keyword in spec.keywords:
             if _has(keyword.lower(), unique, text):
-                _count(spec.name, scores, cues, _KEYWORD, keyword)
-    return _winner(scores, cues)
+                tally.add(spec.name, _KEYWORD, keyword)
+    return _winner(tally.scores, tally.cues)
+
+
+def _imperatives(tally: _Tally, lead: list[str]) -> None:
+    for name, rule in _RULES.items():
+        word = next((word for word in lead if word in rule.verbs), None)
+        if word is not None:
+            tally.add(name, _VERB, word)
+
+
+def _vocabulary(tally: _Tally, unique: frozenset[str], text: str) -> None:
+    for word in unique & _CUE_WORDS:
+        for name in _TRADE.get(word, ()):
+            tally.add(name, _WORD, word)
+        for name, phrase in _PHRASES.get(word, ()):
+            if phrase in text:
+                tally.add(name, _PHRASE, phrase)
+    for name, sign in _SIGNS:
+        if sign in text:
+            tally.add(name, _PHRASE, sign)
 
 
 def _winner(scores: dict[str, float], cues: dict[str, list[str]]) -> Classification:
@@ -211,11 +248,6 @@ def _winner(scores: dict[str, float], cues: dict[str, list[str]]) -> Classificat
 
 def _abstain(rule: str, scores: Mapping[str, float]) -> Classification:
     return Classification(task=DEFAULT_TASK, confidence=0.0, rule=rule, abstained=True, scores=scores)
-
-
-def _count(name: str, scores: dict[str, float], cues: dict[str, list[str]], points: float, cue: str) -> None:
-    scores[name] = scores.get(name, 0.0) + points
-    cues.setdefault(name, []).append(cue)
 
 
 def _words(cues: list[str]) -> str:
