@@ -13,17 +13,17 @@ import asyncio
 import logging
 import math
 from collections import deque
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
-from podium.errors import BodyTooLarge, Forbidden, InternalError, InvalidRequest, PodiumError
+from podium.errors import BodyTooLarge, InternalError, InvalidRequest, PodiumError
 from podium.server.admittance import Admittance
 from podium.server.exchange import Exchange
 from podium.server.limits import Limits
 from podium.server.rendering import render_error
-from podium.server.routes import Routes
 
 logger = logging.getLogger("podium.server")
 
@@ -42,12 +42,32 @@ class Phase(Enum):
     LINGER = auto()
 
 
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class Listener(Protocol):
+    """What a connection needs of the server it belongs to."""
+
+    def joined(self, connection: HttpProtocol) -> PodiumError | None:
+        """A new connection; an error when there are too many."""
+        ...
+
+    def left(self, connection: HttpProtocol) -> None:
+        """The connection is closed."""
+        ...
+
+    def handler(self, exchange: Exchange) -> Handler:
+        """Who answers this request."""
+        ...
+
+
 class HttpProtocol(asyncio.Protocol):
     """``deadline`` is the loop time at which ``expire`` is due; the listener watches it."""
 
     __slots__ = (
         "_body",
         "_body_until",
+        "_chunk",
         "_continue",
         "_exchange",
         "_fed",
@@ -55,13 +75,13 @@ class HttpProtocol(asyncio.Protocol):
         "_headers",
         "_held",
         "_held_bytes",
+        "_listener",
         "_loop",
         "_parser",
         "_paused",
         "_queue",
         "_reading",
         "_refusal",
-        "_routes",
         "_size",
         "_stopping",
         "_task",
@@ -73,8 +93,8 @@ class HttpProtocol(asyncio.Protocol):
         "phase",
     )
 
-    def __init__(self, routes: Routes, limits: Limits, admittance: Admittance) -> None:
-        self._routes = routes
+    def __init__(self, listener: Listener, limits: Limits, admittance: Admittance) -> None:
+        self._listener = listener
         self.limits = limits
         self.admittance = admittance
         self.phase = Phase.IDLE
@@ -87,6 +107,9 @@ class HttpProtocol(asyncio.Protocol):
         self._paused = False
         self._reading = True
         self._stopping = False
+        self._refusal: PodiumError | None = None
+        self._chunk = 0
+        self._body_until = math.inf
         self._reset()
 
     def _reset(self) -> None:
@@ -97,7 +120,6 @@ class HttpProtocol(asyncio.Protocol):
         self._fed = 0
         self._head_done = False
         self._continue = False
-        self._refusal: PodiumError | None = None
 
     # ------------------------------------------------------------ asyncio
 
@@ -106,11 +128,12 @@ class HttpProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self.deadline = self._loop.time() + self.limits.keep_alive_s
-        if not self._routes.joined(self):
-            self._refuse(self._routes.crowded())
+        crowded = self._listener.joined(self)
+        if crowded is not None:
+            self._refuse(crowded)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._routes.left(self)
+        self._listener.left(self)
         self.deadline = math.inf
         self._queue.clear()
         self._held.clear()
@@ -122,6 +145,11 @@ class HttpProtocol(asyncio.Protocol):
                     exchange.on_disconnect()
                 if exchange.cancel_on_disconnect and self._task is not None:
                     self._task.cancel()
+
+    def eof_received(self) -> None:
+        exchange = self._exchange
+        if exchange is not None and not exchange.ended:
+            self._transport.abort()  # at once, even when there is unsent data
 
     def data_received(self, data: bytes) -> None:
         if self.phase is Phase.BUSY:
@@ -151,45 +179,52 @@ class HttpProtocol(asyncio.Protocol):
     # ------------------------------------------------------------ parsing
 
     def _feed(self, data: bytes) -> None:
+        self._chunk = len(data)
         if not self._head_done:
             self._fed += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as err:
-            self._decline_upgrade(data[err.args[0] :])
-            return
+            if self._refusal is None:
+                self._decline_upgrade(data[err.args[0] :])
+                return
         except httptools.HttpParserError as err:
             if self._refusal is None:
                 self._refusal = InvalidRequest(f"this is not a proper HTTP/1.1 request: {err}", code="bad_http")
+        self._settle()
+
+    def _settle(self) -> None:
+        """After new input: refuse, or note what is awaited next and until when."""
+        busy = self._exchange is not None
+        if self._refusal is None and not self._head_done and self._fed > self.limits.head_bytes:
+            self._refusal = self._head_too_large()
         if self._refusal is not None:
-            if self._exchange is None and not self._queue:
-                self._refuse(self._refusal)
-            else:
+            if busy:
                 self._read(False)  # requests before it are answered first
+            else:
+                self._refuse(self._refusal)
+        elif busy:
             return
-        if not self._head_done and self._fed > self.limits.head_bytes:
-            self._refuse(self._head_too_large())
-            return
-        if self._exchange is None:
+        elif self._head_done:
             now = self._loop.time()
-            if self._head_done:
-                if self.phase is not Phase.BODY:
-                    self.phase = Phase.BODY
-                    self._body_until = now + self.limits.body_s
-                self.deadline = min(now + self.limits.body_idle_s, self._body_until)
-            elif self._fed and self.phase is not Phase.HEAD:
-                self.phase = Phase.HEAD
-                self.deadline = now + self.limits.head_s
+            if self.phase is not Phase.BODY:
+                self.phase = Phase.BODY
+                self._body_until = now + self.limits.body_s
+            self.deadline = min(now + self.limits.body_idle_s, self._body_until)
+        elif self._fed and self.phase is not Phase.HEAD:
+            self.phase = Phase.HEAD
+            self.deadline = self._loop.time() + self.limits.head_s
 
     def on_message_begin(self) -> None:
-        self._reset()
-        self._fed = 1
+        if self._refusal is None:
+            self._reset()
+            self._fed = 1  # the rest of this read is counted when the headers are complete
 
     def on_url(self, url: bytes) -> None:
         self._url = self._url + url if self._url else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_done:
+        if self._head_done or self._refusal is not None:
             return  # trailers carry nothing we trust
         name = name.lower()
         headers = self._headers
@@ -205,7 +240,7 @@ class HttpProtocol(asyncio.Protocol):
         self._head_done = True
         if self._refusal is not None:
             return
-        if self._fed > self.limits.head_bytes:
+        if self._fed + self._chunk > self.limits.head_bytes:
             size = len(self._url) + sum(len(k) + len(v) + 4 for k, v in self._headers.items())
             if size > self.limits.head_bytes:
                 self._refusal = self._head_too_large()
@@ -261,7 +296,9 @@ class HttpProtocol(asyncio.Protocol):
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Serve the request as plain HTTP/1.1 (RFC 9110, 7.8): parse it again without its wish to switch."""
-        drop = (b"upgrade", b"connection", b"http2-settings")
+        drop = {b"upgrade", b"connection", b"http2-settings"}
+        if not self._continue:
+            drop.add(b"expect")
         lines = [b"%b: %b\r\n" % item for item in self._headers.items() if item[0] not in drop]
         head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self._parser.get_method(), self._url, b"".join(lines))
         if self._parser.get_method() == b"CONNECT":
@@ -281,7 +318,7 @@ class HttpProtocol(asyncio.Protocol):
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
-            await self._routes.handler(exchange)(exchange)
+            await self._listener.handler(exchange)(exchange)
             if not exchange.ended:
                 if exchange.bytes_started:
                     exchange.finish()
@@ -312,29 +349,29 @@ class HttpProtocol(asyncio.Protocol):
     def _proceed(self, keep_alive: bool) -> None:
         """The answer is written: close, or turn to the next request."""
         if not keep_alive or self._stopping or self._transport.is_closing():
+            self.phase = Phase.LINGER
+            self.deadline = self._loop.time() + self.limits.keep_alive_s
             self._transport.close()
             return
         if self._queue:
             self._start(self._queue.popleft())
-            return
-        if self._refusal is not None:
-            self._refuse(self._refusal)
             return
         self.phase = Phase.IDLE
         self.deadline = self._loop.time() + self.limits.keep_alive_s
         if self._continue:
             self._continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._held or self._head_done or self._fed:
+        if self._held and self._refusal is None:
             held, self._held, self._held_bytes = b"".join(self._held), [], 0
             self._feed(held)
-        self._read(self.phase is not Phase.BUSY or self._held_bytes <= HELD_BYTES)
+        else:
+            self._settle()
+        if self._refusal is None:
+            self._read(True)
 
     def _refuse(self, err: PodiumError) -> None:
         """Answer, say that nothing more comes, throw away what still arrives, close."""
-        exchange = Exchange(
-            self._transport, method="GET", path="", query=b"", headers={}, body=b"", keep_alive=False
-        )
+        exchange = Exchange(self._transport, method="GET", path="", query=b"", headers={}, body=b"", keep_alive=False)
         exchange.respond(*render_error(err))
         self.phase = Phase.LINGER
         self.deadline = self._loop.time() + self.limits.linger_s
@@ -391,6 +428,3 @@ class HttpProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """Close now."""
         self._transport.abort()
-
-
-__all__ = ["Forbidden", "HttpProtocol", "Phase"]

@@ -174,6 +174,11 @@ class Exchange:
         self.keep_alive = False
         self._transport.abort()
 
+    def peer(self, which: str) -> tuple[str, int] | None:
+        """``peername`` or ``sockname`` as (host, port); ``None`` on a unix socket."""
+        name = self._transport.get_extra_info(which)
+        return (name[0], name[1]) if isinstance(name, tuple) else None
+
     def _claim(self, status: int) -> None:
         if self.bytes_started:
             raise RuntimeError("this request is already answered")

@@ -229,8 +229,7 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is None:
             return
-        if self.deadline < self._total_at:
-            self.deadline = self._total_at
+        self.deadline = max(self.deadline, self._total_at)
         reply.feed(data)
 
     def on_message_complete(self) -> None:
