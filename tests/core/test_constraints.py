@@ -100,9 +100,7 @@ def test_a_version_that_meets_everything_passes_without_flags() -> None:
         ),
     ],
 )
-def test_each_filter_drops_with_its_numbers(
-    subject: Option, bounds: Limits, cause: Cause, words: str
-) -> None:
+def test_each_filter_drops_with_its_numbers(subject: Option, bounds: Limits, cause: Cause, words: str) -> None:
     verdict = check(subject, history(), bounds)
     assert verdict.dropped == words
     assert verdict.causes == frozenset({cause})
@@ -149,9 +147,7 @@ def test_the_measured_peak_replaces_the_estimate_for_the_memory_limit() -> None:
 
 
 def test_all_reasons_are_given_not_only_the_first() -> None:
-    verdict = check(
-        option(status=Lifecycle.READY), None, limits(min_context=9_999, capabilities=frozenset({"vision"}))
-    )
+    verdict = check(option(status=Lifecycle.READY), None, limits(min_context=9_999, capabilities=frozenset({"vision"})))
     assert verdict.causes == {Cause.LIFECYCLE, Cause.CAPABILITY, Cause.CONTEXT}
     assert verdict.dropped is not None
     assert verdict.dropped.count(";") == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
@@ -87,10 +88,11 @@ class Selector:
     def replace(self, snapshot: PolicySnapshot) -> None:
         """Put another policy in force, all at once.
 
-        Choices of tasks whose history, criteria and binding are the same objects as before are kept when nothing
-        they share changed either; known choices of the others are made again here.
+        Choices of tasks whose history, criteria and binding are unchanged are kept when nothing all tasks share
+        changed either; known choices of the others are made again here, the most recent ones as far as they fit.
         """
         old = self._state
+        snapshot = _intern(old.snapshot, snapshot)
         state = _state(snapshot, {})
         shared = _shares(old.snapshot, snapshot)
         again: list[tuple[_Key, Choice]] = []
@@ -126,11 +128,24 @@ def _query(key: _Key) -> Query:
     return Query(task=key[0], needs=key[1], min_context=key[2], refs=key[3], criteria=key[4])
 
 
+def _intern(old: PolicySnapshot, new: PolicySnapshot) -> PolicySnapshot:
+    """``new`` with the options of ``old`` where they are equal, so that what did not change is the same object."""
+    if new.options is old.options:
+        return new
+    before = {option.ref: option for option in old.options}
+    options = tuple(
+        known if (known := before.get(option.ref)) == option and known is not None else option for option in new.options
+    )
+    if len(options) == len(old.options) and all(a is b for a, b in zip(options, old.options, strict=True)):
+        options = old.options
+    return replace(new, options=options)
+
+
 def _shares(old: PolicySnapshot, new: PolicySnapshot) -> bool:
     """True when nothing changed that every task depends on."""
     return (
         old.options is new.options
-        and old.weights is new.weights
+        and old.weights == new.weights
         and old.memory_budget_bytes == new.memory_budget_bytes
         and old.hardware == new.hardware
         and old.hour == new.hour
@@ -140,6 +155,6 @@ def _shares(old: PolicySnapshot, new: PolicySnapshot) -> bool:
 def _same_task(old: PolicySnapshot, new: PolicySnapshot, task: str) -> bool:
     return (
         old.evidence.get(task) is new.evidence.get(task)
-        and old.tasks.get(task) is new.tasks.get(task)
-        and old.bindings.get(task) is new.bindings.get(task)
+        and old.tasks.get(task) == new.tasks.get(task)
+        and old.bindings.get(task) == new.bindings.get(task)
     )
