@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -23,8 +24,9 @@ from podium.client.results import Explanation, Result, explanation_of, text_of
 from podium.client.streaming import Stream
 from podium.config import Config, load
 from podium.domain.task import Criteria
-from podium.errors import NotFound, ProviderUnreachable
-from podium.transport.client import HttpClient
+from podium.errors import InvalidRequest, NotFound, ProviderUnreachable
+from podium.transport.client import HttpClient, Origin
+from podium.transport.reply import HttpReply
 
 Json = dict[str, Any]
 Messages = str | Sequence[Mapping[str, Any]]
@@ -41,37 +43,45 @@ class Podium:
     Every method raises the ``PodiumError`` the gateway answered, or ``ProviderUnreachable`` without a gateway.
     """
 
-    def __init__(self, http: HttpClient, api_key: str | None = None) -> None:
+    def __init__(self, http: HttpClient, api_key: str | None = None, actor: str = "python") -> None:
         self._http = http
-        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"x-podium-actor": actor} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, url: str | None = None, api_key: str | None = None) -> AsyncIterator[Podium]:
-        """A running server: ``url``, else ``PODIUM_URL``, else the one of this ``PODIUM_HOME``."""
+    async def connect(
+        cls, url: str | None = None, api_key: str | None = None, *, actor: str = "python"
+    ) -> AsyncIterator[Podium]:
+        """A running server: ``url``, else ``PODIUM_URL``, else the one of this ``PODIUM_HOME``.
+
+        ``url`` is ``http(s)://HOST:PORT`` or ``unix:PATH``. ``actor`` is who the records name.
+        """
         address = url or find_server()
         if address is None:
             raise ProviderUnreachable("no Podium server is running; start one with `podium serve` or set PODIUM_URL")
-        http = HttpClient.from_url(address)
+        http = HttpClient(origin_of(address))
         try:
-            yield cls(http, api_key or os.environ.get("PODIUM_API_KEY") or None)
+            yield cls(http, api_key or os.environ.get("PODIUM_API_KEY") or None, actor)
         finally:
-            await http.close()
+            await http.aclose()
 
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, config: Config | Path | str | None = None, home: Path | str | None = None
+        cls, config: Config | Path | str | None = None, home: Path | str | None = None, *, actor: str = "python"
     ) -> AsyncIterator[Podium]:
-        """A gateway inside this process, on a socket only this user can reach; it ends with the block."""
+        """A gateway inside this process, on a socket only this user can reach; it ends with the block.
+
+        ``config`` is a file or a loaded ``Config``. Raises ``ConfigError`` when another process uses the home.
+        """
         from podium.runtime import Gateway  # noqa: PLC0415 - starting a gateway is the only thing that needs it
 
         settings = config if isinstance(config, Config) else load(config, home=home)
         with tempfile.TemporaryDirectory(prefix="podium-") as folder:  # mkdtemp makes it 0700
             socket = Path(folder) / "gateway.sock"
-            async with Gateway.open(config=settings) as gateway:
+            async with Gateway.open(settings) as gateway:
                 await gateway.serve_unix(socket)
-                async with cls.connect(f"unix:{socket}") as podium:
+                async with cls.connect(f"unix:{socket}", actor=actor) as podium:
                     yield podium
 
     # ------------------------------------------------------------ answers
@@ -118,19 +128,11 @@ class Podium:
     ) -> AsyncIterator[Stream]:
         """``async with podium.stream(…) as stream: async for piece in stream: …``; leaving stops the answer."""
         body, headers = _chat(prompt, task, model, criteria, params, stream=True)
-        reply = await self._http.request(
-            "POST",
-            "/v1/chat/completions",
-            headers={**self._headers, **headers},
-            body=body,
-            connect_s=CONNECT_S,
-            first_byte_s=CONTROL_S,
-            total_s=CONTROL_S,
-        )
+        reply = await self._request("POST", "/v1/chat/completions", body, headers)
         try:
             if reply.status >= 400:
-                raise from_reply(reply.status, await reply.read(), reply.headers.get("retry-after"))
-            stream = Stream(reply)
+                raise from_reply(reply.status, await reply.read(), header_map(reply).get("retry-after"))
+            stream = Stream(reply, header_map(reply))
             pump = asyncio.create_task(stream.pump())
             try:
                 yield stream
@@ -177,7 +179,7 @@ class Podium:
         body = {"name": name, "version": version, "source": source, "category": category, "tags": list(tags)}
         return await self.call("POST", "/api/v1/models", {**body, "parent": parent, "activate": activate})
 
-    async def transition(self, ref: str, action: str, reason: str | None = None) -> Json:
+    async def transition(self, ref: str, action: str, reason: str = "") -> Json:
         """``action``: ``activate``, ``deprecate`` or ``retire``."""
         return await self.call("POST", f"/api/v1/models/{_part(ref)}/{action}", {"reason": reason})
 
@@ -228,12 +230,12 @@ class Podium:
         filled = {key: value for key, value in body.items() if value is not None}
         return await self.call("PUT", f"/api/v1/tasks/{_part(name)}", filled)
 
-    async def swap(self, task: str, to: str, *, strict: bool = False, reason: str | None = None) -> Json:
+    async def swap(self, task: str, to: str, *, strict: bool = False, reason: str = "") -> Json:
         """Serve ``task`` by ``to`` from now on. The record's ``ok`` is false when the old one kept serving."""
         body = {"to": to, "mode": "immediate", "strict": strict, "reason": reason}
         return await self.call("POST", f"/api/v1/tasks/{_part(task)}/swap", body)
 
-    async def rollback(self, task: str, *, reason: str | None = None) -> Json:
+    async def rollback(self, task: str, *, reason: str = "") -> Json:
         """Back to the version that served before."""
         return await self.call("POST", f"/api/v1/tasks/{_part(task)}/rollback", {"reason": reason})
 
@@ -292,33 +294,54 @@ class Podium:
     async def _send(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
+        reply = await self._request(method, path, body, headers)
+        try:
+            return reply.status, header_map(reply), await reply.read()
+        finally:
+            reply.close()
+
+    async def _request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> HttpReply:
         typed = {"content-type": "application/json"} if body else {}
-        reply = await self._http.request(
-            method,
-            path,
-            headers={**self._headers, **typed, **headers},
+        lines = {**self._headers, **typed, **headers}
+        return await self._http.request(
+            method.encode(),
+            path.encode(),
+            headers=[(name.encode(), value.encode("latin-1")) for name, value in lines.items()],
             body=body,
             connect_s=CONNECT_S,
             first_byte_s=CONTROL_S,
             total_s=CONTROL_S,
         )
-        try:
-            return reply.status, reply.headers, await reply.read()
-        finally:
-            reply.close()
 
     async def _recorded(self, request_id: str) -> Explanation:
         """The record of a request; it is written just after the last byte, so an early question is repeated."""
         deadline = time.monotonic() + RECORD_S
         while True:
             try:
-                found = await self.explain(request_id)
-                if found.attempts or time.monotonic() > deadline:
-                    return found
+                return await self.explain(request_id)
             except NotFound:
                 if time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.02)
+
+
+def origin_of(url: str) -> Origin:
+    """Where ``http(s)://HOST[:PORT]`` or ``unix:PATH`` listens. Raises ``InvalidRequest``."""
+    if url.startswith("unix:"):
+        return Origin(unix_path=Path(url.removeprefix("unix:")))
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise InvalidRequest(f"{url!r} is not the address of a server: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest(f"{url!r} is not the address of a server; write http://HOST:PORT")
+    return Origin(host=parts.hostname, port=port, tls=ssl.create_default_context() if parts.scheme == "https" else None)
+
+
+def header_map(reply: HttpReply) -> dict[str, str]:
+    """Header values by lower-case name."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.headers}
 
 
 def _part(text: str) -> str:
@@ -345,6 +368,6 @@ def _chat(
     if task is not None:
         headers["x-podium-task"] = task
     if criteria is not None:
-        given = {key: value for key, value in msgspec.to_builtins(criteria).items() if value not in (None, [], 0)}
+        given = {key: value for key, value in msgspec.to_builtins(criteria).items() if value is not None}
         headers["x-podium-criteria"] = msgspec.json.encode(given).decode()
     return msgspec.json.encode(body), headers

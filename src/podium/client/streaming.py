@@ -19,9 +19,6 @@ HIGH_WATER = 256
 class Incoming(Protocol):
     """The part of an HTTP reply a stream needs."""
 
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
     async def relay(self, sink: Callable[[bytes], None]) -> None: ...
 
     def pause(self) -> None: ...
@@ -58,12 +55,11 @@ class Events:
 class Stream:
     """Iterate for the pieces of text; ``version``, ``task`` and ``request_id`` are known from the start.
 
-    ``chunks`` keeps nothing: use ``async for chunk in stream.raw()`` for the OpenAI chunks themselves.
+    ``async for chunk in stream.raw()`` gives the OpenAI chunks themselves.
     Raises the ``PodiumError`` of an error event, and ``ProviderUnreachable`` when the stream is cut.
     """
 
-    def __init__(self, reply: Incoming) -> None:
-        headers = reply.headers
+    def __init__(self, reply: Incoming, headers: Mapping[str, str]) -> None:
         self.version = headers.get("x-podium-model", "")
         self.task = headers.get("x-podium-task", "")
         self.request_id = headers.get("x-request-id", "")

@@ -4,7 +4,7 @@ It reads files and the environment, nothing else: no database, no network, no pr
 """
 
 from podium.config.changes import Difference, difference
-from podium.config.reading import default_home, load, prepare_home
+from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
 from podium.config.schema import json_schema
 from podium.config.values import (
     Config,
@@ -31,7 +31,9 @@ __all__ = [
     "Timeouts",
     "default_home",
     "difference",
+    "is_loopback",
     "json_schema",
     "load",
     "prepare_home",
+    "reread",
 ]

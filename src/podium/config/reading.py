@@ -86,7 +86,12 @@ def load(
     sections = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     if path is not None:
         sections["models"] = {key: _anchored(entry, path.parent) for key, entry in settings.models.items()}
-    return Config(home=where, file=path, **sections)
+    return Config(home=where, file=path, overrides=dict(overrides or {}), **sections)
+
+
+def reread(config: Config) -> Config:
+    """The same files, environment and command line, as they are now. Raises ``ConfigError``."""
+    return load(config.file, home=config.home, overrides=config.overrides)
 
 
 def _read(file: Path | str | None, home: Path, environ: Mapping[str, str]) -> tuple[Path | None, str]:

@@ -49,14 +49,10 @@ class Pool:
     ] = None
     keep_warm_days: Annotated[float, Meta(ge=0, description="How long a replaced version stays deprecated")] = 7.0
     queue_limit: Annotated[int, Meta(ge=1, description="Requests that may wait for one model")] = 256
-    queue_timeout_s: Annotated[Seconds, Meta(description="Longest wait for a loaded model")] = 60.0
     load_timeout_s: Annotated[Seconds, Meta(description="Longest time one model may take to start")] = 300.0
     idle_ttl_s: Annotated[
         float, Meta(ge=0, description="Unload a model after this long without a request; 0 keeps it")
     ] = 0.0
-    min_residency_s: Annotated[float, Meta(ge=0, description="Time a freshly loaded model is safe from eviction")] = (
-        10.0
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +190,8 @@ class Config(Settings):
     home: Path
     file: Path | None = None
     """The file that was read; ``None`` when there is none and the defaults apply."""
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    """Dotted keys of the command line, so that reading again gives the same precedence."""
 
     @property
     def database(self) -> Path:
