@@ -29,7 +29,8 @@ from podium.maintenance import Maintenance
 from podium.ports import Deadlines
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.providers.process import reap_stale
-from podium.server.http import HttpServer, Limits
+from podium.server.http import HttpServer
+from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway as RequestGateway
@@ -85,37 +86,32 @@ class Gateway:
         port = self.config.server.port if port is None else port
         if host not in LOOPBACK and not host.startswith("127."):
             raise ConfigError(f"refusing to listen on {host}: without keys Podium serves loopback only (127.0.0.1)")
-        server = self._server({host, *LOOPBACK, *self.config.server.allowed_hosts})
-        try:
-            await server.start(host=host, port=port)
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from None
+        hosts = frozenset({host, *LOOPBACK, *self.config.server.allowed_hosts})
+        server = HttpServer(limits=self._limits(), allowed_hosts=hosts)
+        await server.start(host, port, data_handler=self._data_plane.handle, asgi_app=self._control())
         self._servers.append(server)
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+        self.url = server.address
         self._publish()
         return self.url
 
     async def serve_unix(self, path: Path) -> None:
         """Listen on a unix socket in a directory only this user can enter."""
-        server = self._server(None)
-        await server.start(unix_path=str(path))
+        server = HttpServer(limits=self._limits())
+        await server.start(data_handler=self._data_plane.handle, asgi_app=self._control(), unix_path=path)
         self._servers.append(server)
 
-    def _server(self, hosts: set[str] | None) -> HttpServer:
+    def _control(self) -> Any:
         from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is half of the start-up time
 
+        return create_app(self.services)
+
+    def _limits(self) -> Limits:
         settings = self.config.server
-        limits = Limits(
+        return Limits(
             head_bytes=settings.header_limit_kb * 1024,
             body_bytes=int(settings.body_limit_mb * MB),
             body_s=settings.request_timeout_s,
             keep_alive_s=settings.idle_timeout_s,
-        )
-        return HttpServer(
-            data_handler=self._data_plane.handle,
-            asgi_app=create_app(self.services),
-            limits=limits,
-            allowed_hosts=frozenset(hosts) if hosts is not None else None,
         )
 
     def _publish(self) -> None:

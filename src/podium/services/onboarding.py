@@ -104,13 +104,13 @@ class Onboarding:
         await self._registry.set_profile(ref, profile)
         return await self._registry.transition(ref, Lifecycle.READY, by, "validated by a real generation")
 
-    async def activate(self, ref: str, by: str, reason: str) -> ModelVersion:
-        """Make a version selectable, validating it first if nobody has."""
+    async def activate(self, ref: str, by: str, reason: str, *, rollback: bool = False) -> ModelVersion:
+        """Make a version selectable, validating it first if nobody has. Only a rollback revives a retired one."""
         version = self._registry.get(ref)
         if version.status is Lifecycle.REGISTERED:
             version = await self.validate(ref, by)
         if version.status is not Lifecycle.ACTIVE:
-            version = await self._registry.transition(ref, Lifecycle.ACTIVE, by, reason)
+            version = await self._registry.transition(ref, Lifecycle.ACTIVE, by, reason, rollback=rollback)
         self._changed()
         return version
 

@@ -143,7 +143,9 @@ class Swapper:
             load_ms = (self._clock.monotonic() - warming) * 1000
             self._publish(self._event("swap.warmed", swap))
             if version.status is not Lifecycle.ACTIVE:
-                version = await self._onboarding.activate(version.ref, by, f"{kind} of {task}")
+                version = await self._onboarding.activate(
+                    version.ref, by, f"{kind} of {task}", rollback=kind == "rollback"
+                )
             return await self._move(swap, previous, started, load_ms)
         except PodiumError as error:
             return await self._fail(swap, error.message)

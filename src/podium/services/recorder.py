@@ -1,0 +1,326 @@
+"""Write-behind recording: the request path appends to a buffer, a background task folds and writes.
+
+Owns the evidence (the newest aggregates per task and version) and the rows that are not durable yet. Loses at most
+one flush interval when the process is killed. When the store fails, rows wait and are tried again; when the buffer
+is full, the oldest rows go and are counted, but what they said is in the evidence already. Never blocks a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from podium.core.history import fold_all, fold_feedback
+from podium.domain.decision import Decision, Feedback, Outcome
+from podium.domain.evidence import Evidence
+from podium.domain.swap import Event
+from podium.errors import Conflict, InvalidRequest, NotFound, PodiumError, StoreError
+from podium.ports import Batch, Clock, Store
+
+Key = tuple[str, str]
+Pair = tuple[Decision, Outcome]
+CAPACITY = 50_000
+ROWS_PER_WRITE = 2_000
+REMEMBERED = 20_000
+"""How many newest decisions are known by id, to join feedback and to refuse duplicates without a read."""
+RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderStats:
+    """How recording keeps up. Counts are rows since the start."""
+
+    written: int
+    pending: int
+    dropped: int
+    last_error: str | None
+    """Why the last write failed; ``None`` when it did not."""
+    oldest_pending_age_s: float
+    """0 when nothing waits."""
+
+
+class Recorder:
+    """One per gateway, used from its event loop only.
+
+    ``on_evidence`` gets the changed rows, by (task, ref), after each fold; it must be quick and must not raise.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        evidence: Mapping[Key, Evidence] | None = None,
+        on_evidence: Callable[[Mapping[Key, Evidence]], None] | None = None,
+        flush_interval_s: float = 0.05,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._evidence = dict(evidence or {})
+        self._on_evidence = on_evidence
+        self._interval_s = flush_interval_s
+        self._capacity = capacity
+        self._new: deque[tuple[float, Decision, Outcome]] = deque()
+        self._rows: deque[tuple[float, Decision, Outcome]] = deque()
+        self._feedback: deque[Feedback] = deque()
+        self._events: deque[Event] = deque()
+        self._dirty: set[Key] = set()
+        self._known: OrderedDict[str, Outcome] = OrderedDict()
+        self._attempts: dict[str, list[Outcome]] = {}
+        self._scored: OrderedDict[tuple[str, str], Feedback] = OrderedDict()
+        self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._written = self._dropped = 0
+        self._error: str | None = None
+
+    # ------------------------------------------------------------ the request path
+
+    def record(self, decision: Decision, outcome: Outcome) -> None:
+        """Note one attempt. Microseconds; no I/O."""
+        if len(self._new) + len(self._rows) >= self._capacity:
+            self._make_room()
+        self._new.append((self._clock.monotonic(), decision, outcome))
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def event(self, event: Event) -> None:
+        """Note an event. Microseconds; no I/O."""
+        if len(self._events) >= self._capacity:
+            self._events.popleft()
+            self._dropped += 1
+        self._events.append(event)
+        self._wake.set()
+
+    async def feedback(
+        self, request_id: str, score: float, *, source: str = "user", comment: str | None = None
+    ) -> Feedback:
+        """Join a score in [0, 1] to the answer of a request (its last attempt that succeeded, else its last).
+
+        The same score from the same source again changes nothing. Raises ``NotFound`` for a request that is not
+        on record, ``InvalidRequest`` for a score outside [0, 1], ``Conflict`` when that source gave another score.
+        """
+        if not 0.0 <= score <= 1.0:
+            raise InvalidRequest(f"a score is between 0 and 1, not {score}", param="score")
+        self._fold()
+        outcome = await self._answer(request_id)
+        key = (outcome.decision_id, source)
+        recorded = await self._store.find_feedback(request_id)
+        earlier = self._scored.get(key) or next((f for f in recorded if (f.decision_id, f.source) == key), None)
+        if earlier is not None:
+            if earlier.score != score:
+                raise Conflict(
+                    f"{source} scored request {request_id} with {earlier.score:g} already; a score is given once"
+                )
+            return earlier
+        given = Feedback(
+            request_id=request_id,
+            decision_id=outcome.decision_id,
+            task=outcome.task,
+            ref=outcome.ref,
+            score=score,
+            at=self._clock.now(),
+            source=source,
+            comment=comment,
+        )
+        _remember(self._scored, key, given)
+        self._feedback.append(given)
+        place = (given.task, given.ref)
+        self._learn({place: fold_feedback(self._evidence.get(place, Evidence()), score)})
+        self._wake.set()
+        return given
+
+    # ------------------------------------------------------------ reading
+
+    def evidence(self) -> Mapping[Key, Evidence]:
+        """The newest evidence, by (task, ref), everything recorded so far folded in."""
+        self._fold()
+        return dict(self._evidence)
+
+    def stats(self) -> RecorderStats:
+        """How recording keeps up."""
+        oldest = self._rows[0][0] if self._rows else self._new[0][0] if self._new else None
+        return RecorderStats(
+            written=self._written,
+            pending=len(self._new) + len(self._rows) + len(self._feedback) + len(self._events),
+            dropped=self._dropped,
+            last_error=self._error,
+            oldest_pending_age_s=0.0 if oldest is None else max(0.0, self._clock.monotonic() - oldest),
+        )
+
+    # ------------------------------------------------------------ the background
+
+    def start(self) -> None:
+        """Start the background task; call inside the event loop."""
+        assert self._task is None, "a recorder starts once"
+        self._task = asyncio.create_task(self._run(), name="podium-recorder")
+
+    async def flush(self) -> None:
+        """Return when everything recorded before the call is durable. Raises ``StoreError`` when it cannot be."""
+        async with self._writing:
+            self._fold()
+            remaining = self._pending()
+            while remaining > 0:
+                remaining -= max(1, await self._write())
+            if self._dirty:
+                await self._write()
+
+    async def close(self, deadline_s: float = 5.0) -> None:
+        """Stop the background task and write what is left, for at most ``deadline_s`` seconds; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._drain()
+
+    async def _drain(self) -> None:
+        pause_s = RETRY_FIRST_S
+        while self._new or self._pending() or self._dirty:
+            try:
+                await self.flush()
+            except StoreError:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MOST_S)
+
+    async def _run(self) -> None:
+        pause_s = RETRY_FIRST_S
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(self._interval_s)
+            self._wake.clear()
+            try:
+                await self.flush()
+                pause_s = RETRY_FIRST_S
+            except StoreError:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MOST_S)
+                self._wake.set()
+
+    async def _write(self) -> int:
+        """Write one batch and return its rows. On ``StoreError`` everything is back where it was."""
+        rows = [self._rows.popleft() for _ in range(min(len(self._rows), ROWS_PER_WRITE))]
+        feedback = [self._feedback.popleft() for _ in range(min(len(self._feedback), ROWS_PER_WRITE))]
+        events = [self._events.popleft() for _ in range(min(len(self._events), ROWS_PER_WRITE))]
+        dirty, self._dirty = self._dirty, set()
+        batch = Batch(
+            decisions=[(decision, outcome) for _, decision, outcome in rows],
+            feedback=feedback,
+            events=events,
+            evidence={key: self._evidence[key] for key in dirty},
+        )
+        done = False
+        try:
+            done = await self._store_or_sort_out(batch)
+        except StoreError as error:
+            self._error = error.message
+            raise
+        finally:
+            if not done:
+                self._rows.extendleft(reversed(rows))
+                self._feedback.extendleft(reversed(feedback))
+                self._events.extendleft(reversed(events))
+                self._dirty |= dirty
+        self._error = None
+        return len(rows) + len(feedback) + len(events)
+
+    async def _store_or_sort_out(self, batch: Batch) -> bool:
+        """Write a batch. One that the store refuses for its content is written row by row without the bad rows."""
+        total = len(batch.decisions) + len(batch.feedback) + len(batch.events)
+        try:
+            await self._store.write_batch(batch)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a row did to the store, the other rows must not wait behind it
+            singles = [Batch(decisions=(pair,)) for pair in batch.decisions]
+            singles += [Batch(feedback=(item,)) for item in batch.feedback]
+            singles += [Batch(events=(item,)) for item in batch.events]
+            singles += [Batch(evidence={key: row}) for key, row in (batch.evidence or {}).items()]
+            bad = 0
+            for single in singles:
+                try:
+                    await self._store.write_batch(single)
+                except StoreError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - counted and shown, see above
+                    bad += 1
+                    self._error = error.message if isinstance(error, PodiumError) else repr(error)
+            self._dropped += bad
+            total -= bad
+        self._written += total
+        return True
+
+    def _pending(self) -> int:
+        return len(self._rows) + len(self._feedback) + len(self._events)
+
+    # ------------------------------------------------------------ folding
+
+    def _fold(self) -> None:
+        """Move new outcomes into the evidence and queue their rows."""
+        if not self._new:
+            return
+        groups: defaultdict[Key, list[Outcome]] = defaultdict(list)
+        while self._new:
+            row = self._new.popleft()
+            outcome = row[2]
+            if outcome.decision_id in self._known:
+                continue
+            self._note(outcome)
+            self._rows.append(row)
+            groups[outcome.task, outcome.ref].append(outcome)
+        changed = {}
+        for key, outcomes in groups.items():
+            before = self._evidence.get(key, Evidence())
+            after = fold_all(before, outcomes)
+            if after is not before:
+                changed[key] = after
+        self._learn(changed)
+
+    def _learn(self, changed: Mapping[Key, Evidence]) -> None:
+        if not changed:
+            return
+        self._evidence.update(changed)
+        self._dirty.update(changed)
+        if self._on_evidence is not None:
+            self._on_evidence(changed)
+
+    def _note(self, outcome: Outcome) -> None:
+        self._known[outcome.decision_id] = outcome
+        self._attempts.setdefault(outcome.request_id, []).append(outcome)
+        if len(self._known) > REMEMBERED:
+            _, old = self._known.popitem(last=False)
+            attempts = self._attempts[old.request_id]
+            attempts.remove(old)
+            if not attempts:
+                del self._attempts[old.request_id]
+
+    async def _answer(self, request_id: str) -> Outcome:
+        attempts = self._attempts.get(request_id)
+        if not attempts:
+            attempts = [outcome for _, outcome in await self._store.find_decisions(request_id)]
+        if not attempts:
+            raise NotFound(
+                f"no request {request_id[:64]!r} is on record; the header x-request-id of a reply names it",
+                param="request_id",
+            )
+        return next((outcome for outcome in reversed(attempts) if outcome.success), attempts[-1])
+
+    def _make_room(self) -> None:
+        """Drop the oldest row; what is not folded yet is folded first, so that no evidence is lost."""
+        if not self._rows:
+            self._fold()
+        if self._rows:
+            self._rows.popleft()
+            self._dropped += 1
+
+
+def _remember(known: OrderedDict[tuple[str, str], Feedback], key: tuple[str, str], given: Feedback) -> None:
+    known[key] = given
+    if len(known) > REMEMBERED:
+        known.popitem(last=False)
