@@ -23,6 +23,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 ORPHAN_GRACE_S = 0.5
 """Between SIGTERM and SIGKILL when the gateway is gone."""
@@ -45,7 +49,7 @@ class Log:
         with contextlib.suppress(OSError):
             if self.size + len(data) > self.limit and self.size:
                 os.close(self.fd)
-                os.replace(self.path, self.path + ".1")
+                os.replace(self.path, self.path + ".1")  # noqa: PTH105  # pathlib doubles the guard's start time
                 self.fd = self._open()
                 self.size = 0
             os.write(self.fd, data)
@@ -65,8 +69,8 @@ def descendants(root: int) -> list[int]:
     while queue:
         pid = queue.pop()
         with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/children") as file:
+            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  # as above: no pathlib here
+                with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123  # as above: no pathlib here
                     below = [int(each) for each in file.read().split()]
                 found += below
                 queue += below
@@ -187,7 +191,11 @@ class Watch:
         self.orders = b""
         self.output_read = output_read
         self.poll = select.poll()
-        self.handlers = {0: self.on_order, output_read: self.on_output, wake_read: lambda: os.read(wake_read, 4096)}
+        self.handlers: dict[int, Callable[[], object]] = {
+            0: self.on_order,
+            output_read: self.on_output,
+            wake_read: lambda: os.read(wake_read, 4096),
+        }
         for fd in self.handlers:
             self.poll.register(fd, select.POLLIN)
 
