@@ -105,7 +105,7 @@ class Podium:
             raise from_reply(status, data, reply_headers.get("retry-after"))
         raw = msgspec.json.decode(data)
         request_id = reply_headers.get("x-request-id", "")
-        record = (await self._recorded(request_id)).attempts[-1]
+        record = (await self.recorded(request_id)).attempts[-1]
         return Result(
             text=text_of(raw),
             version=reply_headers.get("x-podium-model", record.decision.served),
@@ -313,7 +313,7 @@ class Podium:
             total_s=CONTROL_S,
         )
 
-    async def _recorded(self, request_id: str) -> Explanation:
+    async def recorded(self, request_id: str) -> Explanation:
         """The record of a request; it is written just after the last byte, so an early question is repeated."""
         deadline = time.monotonic() + RECORD_S
         while True:

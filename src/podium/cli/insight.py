@@ -1,0 +1,113 @@
+"""``explain``, ``feedback``, ``stats``, ``costs``, ``doctor``: what happened, why, and what to do next."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium.cli import output
+from podium.cli.session import AsJson, ask
+
+if TYPE_CHECKING:
+    from podium.client import Attempt
+
+RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="From the header x-request-id.")]
+
+
+def explain(request_id: RequestId, as_json: AsJson = False) -> None:
+    """Say why a request went where it went, candidate by candidate."""
+    found = ask(lambda podium: podium.explain(request_id))
+    if as_json:
+        output.emit_json(dataclasses.asdict(found))
+        return
+    for attempt in found.attempts:
+        _explain(attempt)
+    for given in found.feedback:
+        output.say(f"feedback {given['score']:g} by {given['source']}: {given['comment'] or '-'}")
+
+
+def _explain(attempt: Attempt) -> None:
+    decision, cost = attempt.decision, attempt.cost
+    output.say(f"{decision.served} for task {decision.task} (by {decision.classified_by})")
+    output.say(f"  {decision.reason}")
+    plain = f"  strategy {decision.strategy}, confidence {decision.confidence:.2f}"
+    output.say(f"{plain}, propensity {decision.propensity:.2f}, fallbacks {output.cell(decision.fallbacks)}")
+    result = "answered" if attempt.success else f"failed with {attempt.error}"
+    output.say(f"  {result} in {attempt.latency_ms:.0f} ms, first token {output.cell(attempt.ttft_ms)} ms")
+    names = ("cpu_ms", "peak_memory_mb", "energy_mwh", "input_tokens", "output_tokens", "tokens_per_s")
+    output.say("  " + ", ".join(f"{name} {output.cell(getattr(cost, name))}" for name in names))
+    for field, why in cost.missing:
+        output.say(f"  no {field}: {why}")
+    terms = [name for name, _ in next((one.terms for one in decision.candidates if one.terms), ())]
+    rows = [
+        [one.ref, one.score, *(dict(one.terms).get(name) for name in terms), one.samples, one.dropped, one.flags]
+        for one in decision.candidates
+    ]
+    output.table(("candidate", "score", *terms, "samples", "dropped because", "flags"), rows)
+
+
+def feedback(
+    request_id: RequestId,
+    score: Annotated[float, typer.Option(min=0, max=1, help="0 useless, 1 perfect.")],
+    comment: Annotated[str | None, typer.Option(help="In words.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good an answer was; selection learns from it."""
+    given = ask(lambda podium: podium.feedback(request_id, score, comment))
+    if as_json:
+        output.emit_json(given)
+    else:
+        output.say(f"{given['score']:g} for {given['ref']} on {given['task']}")
+
+
+def stats(as_json: AsJson = False) -> None:
+    """Show what was measured per task and version."""
+    found = ask(lambda podium: podium.stats())
+    if as_json:
+        output.emit_json(found)
+        return
+    measured = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")
+    names = ("task", "ref", *measured, "memory_mb", "cpu_ms")
+    output.table(names, [output.pick(row, *names) for row in found["stats"]], empty="no requests recorded yet")
+
+
+def costs(as_json: AsJson = False) -> None:
+    """Show time, memory and energy per version."""
+    found = ask(lambda podium: podium.costs())
+    if as_json:
+        output.emit_json(found)
+        return
+    names = ("ref", "requests", "latency_s_total", "cpu_s_total", "memory_mb_max", "energy_mwh")
+    output.table(names, [output.pick(row, *names) for row in found["costs"]], empty="no requests recorded yet")
+    for why in sorted({row["energy_reason"] for row in found["costs"] if row.get("energy_reason")}):
+        output.note(f"energy: {why}")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, what is wrong, and what to do next."""
+    found = ask(lambda podium: podium.doctor())
+    if as_json:
+        output.emit_json(found)
+        return
+    host = found["host"]
+    output.facts(
+        {
+            "Podium": found["version"],
+            "processor": host["cpu_model"],
+            "cores": f"{output.cell(host['cores_physical'])} physical, {host['cores_logical']} logical",
+            "memory": f"{host['memory_mb']} MB, {host['memory_available_mb']} MB free",
+            "accelerators": [f"{one['kind']} {one['name']}" for one in host["accelerators"]] or "none found",
+            "active models": found["active_models"],
+            "records": found["rows"],
+        }
+    )
+    for name, why in host["unavailable"].items():
+        output.say(f"no {name}: {why}")
+    for server in found.get("servers", ()):
+        output.say(f"found {output.cell(server)}")
+    for problem in found["problems"]:
+        output.say(f"problem: {problem}")
+    for step in found["next"]:
+        output.say(f"next: {step}")

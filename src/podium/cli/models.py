@@ -1,0 +1,175 @@
+"""``podium models``: register versions, look at them, move them through their life."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from podium.cli import output
+from podium.cli.session import AsJson, ask, fail, gateway
+from podium.domain.model import Category, Lifecycle
+
+app = typer.Typer(help="Register models and see what is registered.", no_args_is_help=True, rich_markup_mode=None)
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="name@version, name or alias.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+TICK_S = 5.0
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the model; versions of it share the name.")],
+    gguf: Annotated[Path | None, typer.Option(help="GGUF file, run by the embedded llama.cpp.")] = None,
+    url: Annotated[str | None, typer.Option(help="Base URL of a running OpenAI-compatible server.")] = None,
+    command: Annotated[str | None, typer.Option(help="Command line that starts a server on ${PORT}.")] = None,
+    scripted: Annotated[Path | None, typer.Option(help="Script of the deterministic provider, for tests.")] = None,
+    remote: Annotated[str | None, typer.Option(help="With --url or --command: the model's id there.")] = None,
+    version: Annotated[str | None, typer.Option(help="Left out: what the artifact declares, else its digest.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Provider option KEY=VALUE; repeatable.")] = None,
+    category: Annotated[Category | None, typer.Option(help="What you keep it for.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Label to find it by; repeatable.")] = None,
+    parent: Annotated[str | None, typer.Option(help="name@version it was made from.")] = None,
+    activate: Annotated[
+        bool | None, typer.Option("--activate/--no-activate", help="Default: if it is the first of its name.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a version: its facts are read, it is loaded once, and answers once."""
+    kinds = {"llamacpp": gguf and gguf.absolute(), "openai": url, "command": command}
+    kinds["scripted"] = scripted and scripted.absolute()
+    given = {provider: str(location) for provider, location in kinds.items() if location is not None}
+    if len(given) != 1:
+        raise fail("give exactly one of --gguf, --url, --command, --scripted", 2)
+    ((provider, location),) = given.items()
+    settings = dict(parse_setting(text) for text in set_ or ())
+    if remote is not None:
+        settings["remote"] = remote
+    order = {
+        "provider": provider,
+        "location": location,
+        "version": version,
+        "settings": settings,
+        "category": category,
+        "tags": tag or (),
+        "parent": parent,
+        "activate": activate,
+    }
+    made = asyncio.run(_add(name, order))
+    if as_json:
+        output.emit_json(made)
+    elif made["problem"] is None:
+        output.say(f"{made['ref']} is {made['status']}" + ("" if made["created"] else " (was registered already)"))
+        if made["status"] == Lifecycle.READY:
+            output.note(f"another version serves {name!r}; `podium models activate {made['ref']}` adds this one")
+    if made["problem"] is not None:
+        raise fail(f"{made['ref']} is registered but not usable: {made['problem']['message']}")
+
+
+async def _add(name: str, order: dict[str, Any]) -> dict[str, Any]:
+    """Register with signs of life on stderr: reading a large file and loading it take their time."""
+    output.note(f"reading {order['location']}, then loading it for one real generation …")
+    started = time.monotonic()
+    async with gateway() as podium:
+        work = asyncio.create_task(podium.add_model(name, **order))
+        try:
+            while not (await asyncio.wait({work}, timeout=TICK_S))[0]:
+                states = [f"{one['ref']} {one['state']}" for one in await podium.instances()]
+                output.note(f"  {time.monotonic() - started:.0f} s  {', '.join(states) or 'reading'}")
+            return work.result()
+        finally:
+            work.cancel()
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, the value as JSON where it is JSON, else as text. Exits with 2 without a ``=``."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise fail(f"--set {text!r} is not of the form KEY=VALUE", 2)
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+@app.command()
+def ls(
+    name: Annotated[str | None, typer.Option(help="Versions of this model only.")] = None,
+    status: Annotated[Lifecycle | None, typer.Option(help="Versions in this state only.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Versions run by this provider only.")] = None,
+    capability: Annotated[list[str] | None, typer.Option(help="Must have it; repeatable.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Has any of them; repeatable.")] = None,
+    category: Annotated[Category | None, typer.Option()] = None,
+    sort: Annotated[str, typer.Option(help="Field; - in front for descending.")] = "-created_at",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List registered versions, newest first."""
+    filters: dict[str, Any] = {
+        "name": name,
+        "status": status,
+        "provider": provider,
+        "capability": capability,
+        "tag": tag,
+    }
+    filters |= {"category": category, "sort": sort, "limit": limit, "offset": offset}
+    found = ask(lambda podium: podium.models(**filters))
+    if as_json:
+        output.emit_json({"models": found})
+        return
+    rows = []
+    for one in found:
+        facts, profile = one["facts"], one["profile"] or {}
+        fixed = [one["ref"], one["status"], one["provider"], output.size(facts["parameters"]), facts["quantization"]]
+        rows.append([*fixed, facts["context_length"], profile.get("memory_mb"), profile.get("tokens_per_s")])
+    columns = ("version", "status", "provider", "parameters", "quantization", "context", "memory MB", "tokens/s")
+    output.table(columns, rows, empty="no models; `podium models add NAME --gguf PATH` registers one")
+
+
+@app.command()
+def show(ref: Ref, as_json: AsJson = False) -> None:
+    """Everything known about one version."""
+    one = ask(lambda podium: podium.model(ref))
+    if as_json:
+        output.emit_json(one)
+        return
+    plain = {key: one[key] for key in ("ref", "status", "provider", "category", "tags", "parent", "aliases")}
+    output.facts({**plain, "location": one["source"]["location"], "settings": one["source"]["settings"]})
+    output.facts(one["facts"])
+    if one["profile"]:
+        output.say("measured")
+        output.facts({f"  {key}": value for key, value in one["profile"].items() if key != "measured_at"})
+    output.say("history")
+    for step in one["transitions"]:
+        output.say(f"  {output.age(step['at'])}: {step['from']} → {step['to']} by {step['by']}: {step['reason']}")
+
+
+def _move(ref: str, action: str, reason: str, as_json: bool) -> None:
+    one = ask(lambda podium: podium.transition(ref, action, reason))
+    if as_json:
+        output.emit_json(one)
+    else:
+        output.say(f"{one['ref']} is {one['status']}")
+
+
+@app.command()
+def activate(ref: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Make a version selectable; it is validated first if nobody has."""
+    _move(ref, "activate", reason, as_json)
+
+
+@app.command()
+def deprecate(ref: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+    """No longer selectable, kept for rollback."""
+    _move(ref, "deprecate", reason, as_json)
+
+
+@app.command()
+def retire(ref: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+    """End a version; its record stays."""
+    _move(ref, "retire", reason, as_json)

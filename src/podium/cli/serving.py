@@ -1,0 +1,106 @@
+"""``podium serve``: run the gateway until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podium.cli import output
+from podium.cli.session import AsJson, ConfigFile
+from podium.errors import PodiumError
+
+if TYPE_CHECKING:
+    from podium.config import Config
+    from podium.runtime import Gateway
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Loopback address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the OpenAI-compatible endpoint and the control API."""
+    from podium.config import load  # noqa: PLC0415 - keeps `podium --help` fast
+
+    settings = load(config, overrides={"server.host": host, "server.port": port})
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, as_json=as_json))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop, where it exists."""
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - keeps `podium --help` fast
+
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Config, *, as_json: bool) -> None:
+    from podium.runtime import Gateway  # noqa: PLC0415 - keeps `podium --help` fast
+
+    stop = asyncio.Event()
+    again = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
+    async with Gateway.open(settings) as gateway:
+        url = await gateway.serve()
+        _first_screen(gateway, url, as_json=as_json)
+        reloading = asyncio.create_task(_reload_on(again, gateway))
+        try:
+            await stop.wait()
+        finally:
+            reloading.cancel()
+            await asyncio.gather(reloading, return_exceptions=True)
+        output.note("stopping: running requests finish first")
+
+
+async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:
+    """Read the configuration at every SIGHUP; a bad file is reported and the old one stays in force."""
+    while True:
+        await again.wait()
+        again.clear()
+        try:
+            done = await gateway.reload()
+        except PodiumError as error:
+            output.note(f"the configuration stays as it was: {error.message}")
+            continue
+        names = [key for key, value in done.items() if value and key not in ("changed", "problems")]
+        output.note(f"configuration read again; changed: {', '.join(names) or 'nothing'}")
+
+
+def _first_screen(gateway: Gateway, url: str, *, as_json: bool) -> None:
+    """Address, models, and something to try."""
+    from podium import __version__  # noqa: PLC0415 - used here only
+
+    with contextlib.suppress(BrokenPipeError):
+        if as_json:
+            output.emit_json({"url": url, "pid": os.getpid(), "version": __version__})
+            sys.stdout.flush()
+            return
+        output.say(f"Podium {__version__} on {url}")
+        output.say(f"state in {gateway.config.home}, process {os.getpid()}\n")
+        found, total = gateway.services.registry.query()
+        rows: list[list[Any]] = [
+            [one.ref, one.status, one.source.provider, one.facts.quantization, one.facts.context_length]
+            for one in found
+        ]
+        columns = ("version", "status", "provider", "quantization", "context")
+        output.table(columns, rows, empty="no models yet: podium models add NAME --gguf PATH")
+        if total > len(rows):
+            output.say(f"… and {total - len(rows)} more")
+        output.say("\ntry")
+        output.say(f"  curl {url}/v1/chat/completions -H 'content-type: application/json' \\")
+        output.say("""    -d '{"model": "auto", "messages": [{"role": "user", "content": "Say hello"}]}'""")
+        output.say("\nCtrl-C stops; SIGHUP reads the configuration again")
+        sys.stdout.flush()

@@ -1,0 +1,128 @@
+"""``podium tasks``, ``swap`` and ``rollback``: what tasks ask for, and which version serves them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podium.cli import output
+from podium.cli.session import AsJson, ask, fail
+from podium.domain.task import Preference
+from podium.errors import NotFound
+
+if TYPE_CHECKING:
+    from podium.client import Podium
+
+app = typer.Typer(help="Kinds of work and what they ask of a model.", no_args_is_help=True, rich_markup_mode=None)
+Task = Annotated[str, typer.Argument(metavar="TASK", help="Name of the task.")]
+
+
+@app.command()
+def ls(as_json: AsJson = False) -> None:
+    """List tasks, where they are bound and what was measured."""
+    found = ask(lambda podium: podium.tasks())
+    if as_json:
+        output.emit_json({"tasks": found})
+        return
+    rows = [
+        [one["task"], one["bound_to"] or "(selected)", one["strategy"], limits(one["criteria"]), samples(one)]
+        for one in found
+    ]
+    output.table(("task", "served by", "strategy", "criteria", "samples"), rows, empty="no tasks yet")
+
+
+def limits(criteria: dict[str, Any]) -> str:
+    """The criteria that say something."""
+    return ", ".join(f"{key}={output.cell(value)}" for key, value in criteria.items() if value not in (None, [], 0))
+
+
+def samples(task: dict[str, Any]) -> int:
+    """Recorded outcomes over all versions."""
+    return sum(item["samples"] for item in task["evidence"].values())
+
+
+@app.command()
+def show(task: Task, as_json: AsJson = False) -> None:
+    """One task: criteria, binding, and what each version showed on it."""
+    one = ask(lambda podium: podium.task(task))
+    if as_json:
+        output.emit_json(one)
+        return
+    previous = one["binding"]["previous"] if one["binding"] else []
+    plain = {"task": one["task"], "served by": one["bound_to"] or "selected per request", "before it": previous}
+    output.facts({**plain, "strategy": one["strategy"], "criteria": limits(one["criteria"]), "words": one["keywords"]})
+    names = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")
+    rows = [[ref, *output.pick(item, *names)] for ref, item in one["evidence"].items()]
+    output.table(("version", *names), rows, empty="nothing measured yet")
+
+
+@app.command("set")
+def set_task(
+    task: Task,
+    capability: Annotated[list[str] | None, typer.Option(help="A model must have it; repeatable.")] = None,
+    min_quality: Annotated[float | None, typer.Option(help="Lowest mean quality, 0 to 1.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Longest acceptable answer.")] = None,
+    max_memory_mb: Annotated[float | None, typer.Option(help="Most memory a model may take.")] = None,
+    min_context: Annotated[int | None, typer.Option(min=0, help="Tokens of context needed.")] = None,
+    prefer: Annotated[Preference | None, typer.Option(help="What to favour.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="balanced, classic, or one of your own.")] = None,
+    keyword: Annotated[list[str] | None, typer.Option(help="Word by which `auto` knows it; repeatable.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Forget the criteria set before.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create a task or change it; what is not named stays as it is."""
+    given: dict[str, Any] = {"capabilities": capability, "min_quality": min_quality, "max_latency_ms": max_latency_ms}
+    given |= {"max_memory_mb": max_memory_mb, "min_context": min_context, "preference": prefer}
+    changes = {name: value for name, value in given.items() if value is not None}
+
+    async def work(podium: Podium) -> dict[str, Any]:
+        before: dict[str, Any] = {}
+        if not clear:
+            try:
+                before = (await podium.task(task))["criteria"]
+            except NotFound:
+                before = {}
+        return await podium.set_task(task, criteria={**before, **changes}, strategy=strategy, keywords=keyword)
+
+    one = ask(work)
+    if as_json:
+        output.emit_json(one)
+    else:
+        output.say(f"{one['task']}: {limits(one['criteria']) or 'no limits'}; strategy {one['strategy']}")
+
+
+def swap(
+    task: Task,
+    to: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="The version that shall serve it.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Also refuse when it did worse before.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Serve a task by another version, without dropping a request."""
+    output.note(f"checking and warming {to} …")
+    report(ask(lambda podium: podium.swap(task, to, strict=strict, reason=reason)), as_json)
+
+
+def rollback(
+    task: Task,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Go back to the version that served the task before."""
+    report(ask(lambda podium: podium.rollback(task, reason=reason)), as_json)
+
+
+def report(record: dict[str, Any], as_json: bool) -> None:
+    """Show a swap record; exit 1 when the traffic did not move."""
+    if as_json:
+        output.emit_json(record)
+    elif record["ok"]:
+        before = record["before"] or "selection"
+        output.say(f"{record['task']}: {before} → {record['after']}")
+        took = f"moved in {output.cell(record['swap_ms'])} ms"
+        output.note(f"{took}, loaded in {output.cell(record['load_ms'])} ms" if record["load_ms"] else took)
+        for warning in (record["compatibility"] or {}).get("warnings", ()):
+            output.note(f"warning: {warning}")
+    if not record["ok"]:
+        raise fail(f"{record['after']} did not take over {record['task']}: {record['error']}")
