@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +128,23 @@ def test_a_changed_hour_is_a_changed_policy() -> None:
     selector.replace(replace(selector.snapshot, now=NOW + 7_200))
     terms = dict(selector.choose("t").candidates[0].terms)
     assert terms["recency"] < dict(before.candidates[0].terms)["recency"]
+
+
+def test_a_change_of_everything_redoes_a_bounded_number_of_choices_and_the_rest_on_demand() -> None:
+    options = tuple(Option(ref=f"m{i}@1") for i in range(1_000))
+    selector = Selector(PolicySnapshot(options=options, now=NOW))
+    for index in range(20):
+        selector.choose(f"task-{index}")
+    selector.replace(replace(selector.snapshot, now=NOW + 7_200))
+    assert [key[0] for key in selector._state.choices] == ["task-19", "task-18", "task-17"]
+    assert selector.choose("task-0").chosen == "m0@1"
+
+
+@pytest.mark.requirement("SEL-7")
+def test_the_decision_benchmark_runs_and_reports_quantiles_with_churn() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "decision.py"
+    arguments = [sys.executable, str(script), "--json", "--seconds", "0.3", "--candidates", "20", "--tasks", "10"]
+    done = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=60)
+    result = json.loads(done.stdout)
+    assert 0 < result["decision_us"]["p50"] <= result["decision_us"]["p99"]
+    assert result["change_of_3_rows_us"]["n"] >= 2

@@ -24,6 +24,9 @@ from podium.errors import PodiumError
 MAX_CANDIDATES_KEPT = 60_000
 """Candidates remembered over all choices, which bounds the memory: about 0.5 kB each at most."""
 MIN_KEPT, MAX_KEPT = 64, 1_024
+REWORK_REUSING, REWORK_AFRESH = 10_000, 2_000
+"""Candidates looked at by one change of policy, so that it holds the event loop up for about 15 ms at most: where the
+earlier judgement of most can be reused, and where all are judged afresh. What is beyond is chosen when asked for."""
 BYTES_PER_TOKEN = 8
 """A body of n bytes holds at least about n / 8 tokens: models that are surely too small are dropped here, the
 server's own count decides about the rest."""
@@ -101,8 +104,9 @@ class Selector:
                 state.choices[key] = choice
             elif key[2] == 0 or key[2] - 1 in state.contexts:
                 again.append((key, choice))
-        room = max(0, state.limit - len(state.choices))
-        for key, choice in islice(reversed(again), room):
+        rework = REWORK_REUSING if old.snapshot.hour == snapshot.hour else REWORK_AFRESH
+        room = min(state.limit - len(state.choices), 1 + rework // max(1, len(snapshot.options)))
+        for key, choice in islice(reversed(again), max(0, room)):
             try:
                 state.choices[key] = choose(snapshot, _query(key), (old.snapshot, choice))
             except PodiumError:
