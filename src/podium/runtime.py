@@ -28,7 +28,7 @@ from podium.host import Host
 from podium.maintenance import Maintenance
 from podium.ports import Deadlines
 from podium.providers.catalogue import Catalogue, ProviderContext
-from podium.providers.process import reap_stale
+from podium.providers.leftovers import reap_stale
 from podium.server.http import HttpServer
 from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
