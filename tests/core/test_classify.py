@@ -77,6 +77,11 @@ def test_keywords_of_a_task_count_as_whole_words_in_any_case() -> None:
     assert task_of("haikus", poetry) == DEFAULT_TASK
 
 
+def test_nouns_that_look_like_orders_do_not_decide() -> None:
+    assert task_of("Rate limits in our API cause failures.") == DEFAULT_TASK
+    assert task_of("Write a short story about a dragon who learns to code.") == DEFAULT_TASK
+
+
 def test_one_weak_word_is_not_enough() -> None:
     found = classify("I had a json breakfast", Endpoint.CHAT, NONE, ())
     assert found.abstained

@@ -52,7 +52,7 @@ class _Tally:
 _RULES: Mapping[str, _Rule] = MappingProxyType(
     {
         "code-generation": _rule(
-            "implement refactor debug code program",
+            "implement refactor debug",
             (
                 "```", "def ", "#include", "public static", "import numpy", "write a function", "write a script",
                 "write a program", "python function", "in python", "in javascript", "in typescript", "in rust",
@@ -62,10 +62,10 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
             "compile compiler bug code html css json refactor script",
         ),
         "judgment": _rule(
-            "judge evaluate assess grade rate rank critique",
+            "judge evaluate assess grade rank critique",
             (
                 "which is better", "which answer is better", "which response is better", "compare the two",
-                "on a scale of", "score the", "rate the", "pros and cons", "answer a", "response a", "is it correct",
+                "on a scale of", "score the", "rate the", "pros and cons", "answer a and", "response a and", "is it correct",
                 "verdict",
             ),
             "rubric criteria score judge better worse evaluate grading rating",
