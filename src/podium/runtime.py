@@ -267,6 +267,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         bus.emit(Event(kind=kind, at=clock.now(), subject=subject, data=tuple(data.items())))
 
     gateway_pool = Pool(catalogue.get, clock, limits, emit)
+    policy.refresh()
     stack.push_async_callback(catalogue.close)
     stack.push_async_callback(recorder.close)
     stack.push_async_callback(gateway_pool.close)

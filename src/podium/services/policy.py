@@ -25,7 +25,10 @@ _NONE: Mapping[str, Evidence] = MappingProxyType({})
 
 
 class Policy:
-    """The policy in force, for the gateway to ask and for everybody else to keep current."""
+    """The policy in force, for the gateway to ask and for everybody else to keep current.
+
+    Call ``refresh`` once everything it reads from is there.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,6 @@ class Policy:
                 hardware=hardware(),
             )
         )
-        self.refresh()
 
     def choose(
         self, task: str, *, needs: frozenset[str], size: int, explicit: str | None, criteria: Criteria | None
