@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from podium.domain.task import Criteria
 
 __all__ = ["Criteria", "Podium", "__version__"]
-__version__ = "0.1.0"
+from podium._version import __version__
 
 
 def __getattr__(name: str) -> Any:

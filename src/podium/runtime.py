@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import psutil
 
-from podium import __version__
+from podium._version import __version__
 from podium.config import Config, difference, prepare_home
 from podium.config import load as load_config
 from podium.domain.swap import Event

@@ -18,8 +18,9 @@ def test_everything_acknowledged_survives_kill_9(tmp_path: Path):
     server.script("m@1", **ECHO)
     server.script("m@2", **ECHO)
     server.ok("PUT", "/api/v1/tasks/poetry", {"criteria": {"max_latency_ms": 900}, "keywords": ["haiku"]})
-    swapped = server.ok("POST", "/api/v1/tasks/poetry/swap", {"to": "m@2"})
-    assert swapped["ok"], swapped
+    for ref in ("m@1", "m@2"):
+        swapped = server.ok("POST", "/api/v1/tasks/poetry/swap", {"to": ref})
+        assert swapped["ok"], swapped
     replies = [server.chat("auto", headers={"x-podium-task": "poetry"}) for _ in range(20)]
     ids = [reply.headers["x-request-id"] for reply in replies]
     server.ok("POST", "/api/v1/feedback", {"request_id": ids[0], "score": 0.75})

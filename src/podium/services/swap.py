@@ -135,7 +135,11 @@ class Swapper:
         )
         try:
             swap = await self._step(swap, SwapState.VALIDATING, "swap.started")
-            swap = await self._validate(swap, version, strict=strict)
+            swap = self._compare(swap, version, strict=strict)
+            verdict = swap.compatibility
+            if verdict is not None and not verdict.compatible:
+                gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
+                return await self._fail(swap, f"{version.ref} cannot serve {task}: {gaps}")
             swap = await self._step(swap, SwapState.WARMING, "swap.validated")
             warming = self._clock.monotonic()
             version = await self._onboarding.validate(version.ref, by)
@@ -153,7 +157,7 @@ class Swapper:
             await asyncio.shield(self._fail(swap, "cancelled before the traffic moved"))
             raise
 
-    async def _validate(self, swap: Swap, version: ModelVersion, *, strict: bool) -> Swap:
+    def _compare(self, swap: Swap, version: ModelVersion, *, strict: bool) -> Swap:
         incumbent = self._registry.find(swap.before) if swap.before else None
         spec = self._tasks.get(swap.task)
         verdict = compatibility.check(
@@ -169,11 +173,7 @@ class Swapper:
             strict=strict,
             task=swap.task,
         )
-        swap = replace(swap, compatibility=verdict)
-        if not verdict.compatible:
-            gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
-            raise Conflict(f"{version.ref} cannot replace {swap.before or 'nothing'} for {swap.task}: {gaps}")
-        return swap
+        return replace(swap, compatibility=verdict)
 
     def _memory_mb(self, ref: str) -> float | None:
         usage = self._pool.usage(ref)

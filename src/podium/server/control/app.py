@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
 from podium.server.control import insight, instances, models, tasks
@@ -44,11 +44,7 @@ def create_app(services: Services) -> FastAPI:
     async def internal(request: Request, error: Exception) -> Response:
         return _response(InternalError(f"{type(error).__name__} in {request.url.path}; please report it"))
 
-    @app.middleware("http")
-    async def no_store(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        response.headers.setdefault("cache-control", "no-store")
-        return response
+    app.add_middleware(PlainJson)
 
     @app.get("/", include_in_schema=False)
     async def root() -> JSONResponse:
@@ -57,6 +53,31 @@ def create_app(services: Services) -> FastAPI:
         )
 
     return app
+
+
+class PlainJson:
+    """Bodies are JSON whatever their content type says (``curl -d`` says otherwise), and nothing is cached.
+
+    Other sites cannot use this: requests with a foreign ``Origin`` are refused before they get here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        kept = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+        scope = {**scope, "headers": [*kept, (b"content-type", b"application/json")]}
+
+        async def send_uncached(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"cache-control", b"no-store")]}
+            await send(message)
+
+        await self._app(scope, receive, send_uncached)
 
 
 def _response(error: PodiumError) -> Response:
