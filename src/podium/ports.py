@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from podium.domain.decision import Decision, Feedback, Outcome
@@ -201,6 +201,8 @@ class Recorded:
     evidence: Mapping[tuple[str, str], Evidence]
     """By (task, ref)."""
     unfinished_swaps: tuple[Swap, ...]
+    keep_until: Mapping[str, float] = field(default_factory=dict)
+    """Until when (Unix seconds) each deprecated version is kept warm, by ref."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +234,9 @@ class Store(Protocol):
 
     async def add_version(self, version: ModelVersion, by: str) -> None: ...
 
-    async def set_status(self, transition: Transition) -> None: ...
+    async def set_status(self, transition: Transition, *, keep_until: float | None = None) -> None:
+        """Record a transition and change the status; ``keep_until`` is kept while the version is deprecated."""
+        ...
 
     async def set_profile(self, ref: str, profile: Profile) -> None: ...
 

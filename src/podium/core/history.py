@@ -82,9 +82,7 @@ def fold_feedback(evidence: Evidence, score: float) -> Evidence:
     """Evidence with one more quality score in [0, 1]. Raises ``ValueError`` outside of it (validate at the edge)."""
     if not 0.0 <= score <= 1.0:
         raise ValueError(f"a score is between 0 and 1, not {score}")
-    return replace(
-        evidence, quality_sum=evidence.quality_sum + score, quality_samples=evidence.quality_samples + 1
-    )
+    return replace(evidence, quality_sum=evidence.quality_sum + score, quality_samples=evidence.quality_samples + 1)
 
 
 def success_rate(evidence: Evidence) -> float | None:

@@ -1,10 +1,9 @@
 """Which lifecycle changes of a version are legal. Pure: it judges, the registry and the database record.
 
-    registered ──▶ ready ──▶ active ◀──▶ deprecated
-        │            │         ▲             │
-        └──▶ retired ◀┘         └── rollback ─┤
-                ▲  └──────────── rollback ───┘(retired: a rollback only)
-                └──────────── deprecated
+    registered → ready → active → deprecated → retired     the way of every version
+    deprecated → active                                    a rollback, or a change of mind
+    retired → active                                       a rollback only, with a reason
+    registered, ready → retired                            given up before it served
 
 The same table is enforced by triggers in the database (``store/schema``); a test compares the two.
 """

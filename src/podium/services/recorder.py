@@ -17,7 +17,7 @@ from podium.core.history import fold_all, fold_feedback
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
 from podium.domain.swap import Event
-from podium.errors import Conflict, InvalidRequest, NotFound, PodiumError, StoreError
+from podium.errors import Conflict, InvalidRequest, NotFound, StoreError
 from podium.ports import Batch, Clock, Store
 
 Key = tuple[str, str]
@@ -77,6 +77,7 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
         self._written = self._dropped = 0
         self._error: str | None = None
+        self._refusal: str | None = None
 
     # ------------------------------------------------------------ the request path
 
@@ -164,7 +165,7 @@ class Recorder:
         async with self._writing:
             self._fold()
             remaining = self._pending()
-            while remaining > 0:
+            while remaining > 0 and self._pending():
                 remaining -= max(1, await self._write())
             if self._dirty:
                 await self._write()
@@ -215,9 +216,14 @@ class Recorder:
             events=events,
             evidence={key: self._evidence[key] for key in dirty},
         )
+        writing = asyncio.ensure_future(self._store_or_sort_out(batch))
         done = False
         try:
-            done = await self._store_or_sort_out(batch)
+            done = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreError):
+                done = await writing
+            raise
         except StoreError as error:
             self._error = error.message
             raise
@@ -227,7 +233,7 @@ class Recorder:
                 self._feedback.extendleft(reversed(feedback))
                 self._events.extendleft(reversed(events))
                 self._dirty |= dirty
-        self._error = None
+        self._error = self._refusal
         return len(rows) + len(feedback) + len(events)
 
     async def _store_or_sort_out(self, batch: Batch) -> bool:
@@ -242,15 +248,14 @@ class Recorder:
             singles += [Batch(feedback=(item,)) for item in batch.feedback]
             singles += [Batch(events=(item,)) for item in batch.events]
             singles += [Batch(evidence={key: row}) for key, row in (batch.evidence or {}).items()]
-            bad = 0
-            for single in singles:
-                try:
-                    await self._store.write_batch(single)
-                except StoreError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - counted and shown, see above
-                    bad += 1
-                    self._error = error.message if isinstance(error, PodiumError) else repr(error)
+            results = await asyncio.gather(*map(self._store.write_batch, singles), return_exceptions=True)
+            refused = [error for error in results if isinstance(error, Exception)]
+            for error in refused:
+                if isinstance(error, StoreError):
+                    raise error from None
+            bad = len(refused)
+            if refused:
+                self._refusal = f"{bad} rows could not be stored and were left out: {refused[-1]}"
             self._dropped += bad
             total -= bad
         self._written += total

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, insert, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from podium.domain.swap import Event
@@ -16,7 +16,7 @@ from podium.store.sqlite import SqliteStore
 from podium.store.tasks import add_events
 
 _WHOLE_CHECK_BELOW_BYTES = 16 << 20
-_VITAL = ("versions", "transitions", "profiles", "aliases", "tasks", "bindings", "swaps", "evidence")
+_VITAL = ("versions", "transitions", "profiles", "aliases", "tasks", "bindings", "swaps", "evidence", "retention")
 
 
 def open_store(path: Path) -> SqliteStore:
@@ -60,8 +60,10 @@ def _prepare(path: Path, warning: str | None) -> None:
             _check(connection, path)
             _upgrade(connection, path)
             if warning is not None:
-                now = datetime.datetime.now(datetime.UTC).timestamp()
-                add_events(connection, (Event(kind="store.replaced", at=now, subject=path.name, data=(("warning", warning),)),))
+                now = dt.datetime.now(dt.UTC).timestamp()
+                add_events(
+                    connection, (Event(kind="store.replaced", at=now, subject=path.name, data=(("warning", warning),)),)
+                )
     except (SQLAlchemyError, sqlite3.Error) as error:
         if engine.is_corrupt(error):
             raise _Damaged(str(getattr(error, "orig", None) or error)) from error
@@ -114,7 +116,7 @@ def create(connection: Connection) -> None:
 
 
 def _move_aside(path: Path, damage: _Damaged) -> str:
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = path.with_name(f"{path.name}.corrupt-{stamp}")
     try:
         path.rename(aside)

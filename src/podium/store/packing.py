@@ -16,7 +16,14 @@ import msgspec
 from podium.domain.cost import Cost, Method
 from podium.domain.decision import Candidate, Choice, Expected
 
-_json = msgspec.json.Encoder(order="deterministic", enc_hook=lambda value: _plain(value))
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON; use JSON values only")
+
+
+_json = msgspec.json.Encoder(order="deterministic", enc_hook=_plain)
 _pack = msgspec.msgpack.Encoder()
 _unpack = msgspec.msgpack.Decoder()
 
@@ -145,9 +152,3 @@ def _candidate(row: list[Any], names: list[str]) -> Candidate:
         dropped=dropped,
         flags=tuple(flags),
     )
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} cannot be stored as JSON; use JSON values only")

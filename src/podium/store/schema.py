@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 
@@ -57,9 +57,7 @@ versions = Table(
     Column("activated_at", Float),
     UniqueConstraint("name", "version", name="uq_versions_name_version"),
     CheckConstraint("ref = name || '@' || version", name="ck_versions_ref"),
-    CheckConstraint(
-        "status IN ('registered', 'ready', 'active', 'deprecated', 'retired')", name="ck_versions_status"
-    ),
+    CheckConstraint("status IN ('registered', 'ready', 'active', 'deprecated', 'retired')", name="ck_versions_status"),
 )
 
 transitions = Table(
@@ -74,6 +72,13 @@ transitions = Table(
     Column("reason", Text, nullable=False),
     Index("ix_transitions_ref", "ref"),
     sqlite_autoincrement=True,
+)
+
+retention = Table(
+    "retention",
+    metadata,
+    Column("ref", Text, ForeignKey("versions.ref"), primary_key=True),
+    Column("keep_until", Float, nullable=False),
 )
 
 profiles = Table(
@@ -217,12 +222,17 @@ evidence = Table(
 )
 
 _LEGAL = (
-    "(before = 'registered' AND after IN ('ready', 'retired'))"
-    " OR (before = 'ready' AND after IN ('active', 'retired'))"
-    " OR (before = 'active' AND after = 'deprecated')"
-    " OR (before = 'deprecated' AND after IN ('active', 'retired'))"
-    " OR (before = 'retired' AND after = 'active' AND trim(reason) <> '')"
-).replace("before", "NEW.before").replace("after", "NEW.after").replace("reason", "NEW.reason")
+    (
+        "(before = 'registered' AND after IN ('ready', 'retired'))"
+        " OR (before = 'ready' AND after IN ('active', 'retired'))"
+        " OR (before = 'active' AND after = 'deprecated')"
+        " OR (before = 'deprecated' AND after IN ('active', 'retired'))"
+        " OR (before = 'retired' AND after = 'active' AND trim(reason) <> '')"
+    )
+    .replace("before", "NEW.before")
+    .replace("after", "NEW.after")
+    .replace("reason", "NEW.reason")
+)
 
 _FROZEN = " OR ".join(
     f"OLD.{column.name} IS NOT NEW.{column.name}"

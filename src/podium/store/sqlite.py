@@ -48,8 +48,8 @@ class SqliteStore:
     async def add_version(self, version: ModelVersion, by: str) -> None:
         await self._writer.run(lambda connection: versions.add(connection, version, by))
 
-    async def set_status(self, transition: Transition) -> None:
-        await self._writer.run(lambda connection: versions.move(connection, transition))
+    async def set_status(self, transition: Transition, *, keep_until: float | None = None) -> None:
+        await self._writer.run(lambda connection: versions.move(connection, transition, keep_until))
 
     async def set_profile(self, ref: str, profile: Profile) -> None:
         await self._writer.run(lambda connection: versions.put_profile(connection, ref, profile))
@@ -137,4 +137,5 @@ def _load(connection: Connection) -> Recorded:
         bindings=tasks.all_bindings(connection),
         evidence=ledger.all_evidence(connection),
         unfinished_swaps=tasks.unfinished_swaps(connection),
+        keep_until=versions.all_retention(connection),
     )

@@ -50,8 +50,11 @@ def add(connection: Connection, version: ModelVersion, by: str) -> None:
     )
 
 
-def move(connection: Connection, transition: Transition) -> None:
-    """Record a transition and change the status. Raises ``Conflict`` when the version is not in ``before``."""
+def move(connection: Connection, transition: Transition, keep_until: float | None) -> None:
+    """Record a transition, change the status, and note (or forget) until when the version is kept warm.
+
+    Raises ``Conflict`` when the version is not in ``before``.
+    """
     table = schema.versions
     status = connection.execute(select(table.c.status).where(table.c.ref == transition.ref)).scalar()
     if status != transition.before:
@@ -73,6 +76,9 @@ def move(connection: Connection, transition: Transition) -> None:
     if transition.after is Lifecycle.ACTIVE:
         change["activated_at"] = transition.at
     connection.execute(update(table).where(table.c.ref == transition.ref).values(**change))
+    connection.execute(delete(schema.retention).where(schema.retention.c.ref == transition.ref))
+    if keep_until is not None:
+        connection.execute(insert(schema.retention).values(ref=transition.ref, keep_until=keep_until))
 
 
 def put_profile(connection: Connection, ref: str, profile: Profile) -> None:
@@ -104,6 +110,11 @@ def all_profiles(connection: Connection) -> Mapping[str, Profile]:
         row.ref: Profile(**{name: getattr(row, name) for name in _PROFILE_COLUMNS})
         for row in connection.execute(select(schema.profiles))
     }
+
+
+def all_retention(connection: Connection) -> Mapping[str, float]:
+    """Until when (Unix seconds) deprecated versions are kept warm, by ref."""
+    return {row.ref: row.keep_until for row in connection.execute(select(schema.retention))}
 
 
 def all_aliases(connection: Connection) -> Mapping[str, str]:
