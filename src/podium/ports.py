@@ -144,6 +144,10 @@ class Provider(Protocol):
         """
         ...
 
+    def context_length(self, version: ModelVersion) -> int | None:
+        """Tokens one request may use on an instance of this version, prompt and answer together."""
+        ...
+
     def footprint(self, version: ModelVersion) -> int | None:
         """Estimated memory in bytes on this machine when loaded; 0 for a remote one, ``None`` when unknown."""
         ...

@@ -246,6 +246,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         recorded=recorded,
         weights=config.selection.weights,
         footprint=catalogue.footprint,
+        context_length=catalogue.context_length,
         unavailable=catalogue.unavailable,
         hardware=host.kinds,
         memory_bytes=lambda: gateway_pool.limits.memory_bytes,

@@ -73,6 +73,9 @@ class FakeProvider:
     async def inspect(self, source: Source) -> Facts:
         return Facts(digest="sha256:0")
 
+    def context_length(self, version: ModelVersion) -> int | None:
+        return None
+
     def footprint(self, version: ModelVersion) -> int:
         return self.size
 

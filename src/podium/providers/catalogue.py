@@ -77,6 +77,13 @@ class Catalogue:
         except PodiumError:
             return None
 
+    def context_length(self, version: ModelVersion) -> int | None:
+        """Tokens one request may use; ``None`` when nobody knows."""
+        try:
+            return self.get(version.source.provider).context_length(version)
+        except PodiumError:
+            return version.facts.context_length
+
     def unavailable(self, version: ModelVersion) -> str | None:
         """Why a version's provider cannot run it, else ``None``."""
         try:

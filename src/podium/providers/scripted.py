@@ -133,6 +133,10 @@ class ScriptedProvider:
             capabilities=frozenset(script.capabilities),
         )
 
+    def context_length(self, version: ModelVersion) -> int | None:
+        """As the script says."""
+        return version.facts.context_length
+
     def footprint(self, version: ModelVersion) -> int | None:
         """What the script claims, in bytes; ``None`` when it cannot be read."""
         known = self._scripts.get(version.facts.digest)

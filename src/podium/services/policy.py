@@ -38,6 +38,7 @@ class Policy:
         recorded: Recorded,
         weights: Mapping[str, Weights],
         footprint: Callable[[ModelVersion], int | None],
+        context_length: Callable[[ModelVersion], int | None],
         unavailable: Callable[[ModelVersion], str | None],
         hardware: Callable[[], frozenset[str]],
         memory_bytes: Callable[[], int],
@@ -46,6 +47,7 @@ class Policy:
         self._registry = registry
         self._tasks = tasks
         self._footprint = footprint
+        self._context_length = context_length
         self._unavailable = unavailable
         self._memory_bytes = memory_bytes
         self._clock = clock
@@ -109,7 +111,7 @@ class Policy:
             ref=version.ref,
             status=version.status,
             capabilities=version.facts.capabilities,
-            context_length=version.facts.context_length,
+            context_length=self._context_length(version),
             footprint_bytes=self._footprint(version),
             unavailable=self._unavailable(version),
             created_at=version.created_at,

@@ -1,0 +1,166 @@
+"""A command that starts an OpenAI-compatible server: llama-server, vLLM, SGLang, mlx_lm.server, your own.
+
+The command line is a template with ``${PORT}`` (and ``${HOST}``); Podium picks a free loopback port, starts the
+server as a managed child, and waits until it answers. No shell is involved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shlex
+import shutil
+import socket
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from podium.domain.model import Facts, ModelVersion, Source
+from podium.errors import InvalidRequest, LoadFailed, ProviderError
+from podium.ports import Characteristics
+from podium.providers.catalogue import ProviderContext
+from podium.providers.http_instance import HttpInstance
+from podium.providers.openai_compatible import GENERATES
+from podium.providers.process import Command, ManagedProcess
+from podium.providers.settings import read_settings
+from podium.transport.client import HttpClient, Origin
+
+HOST = "127.0.0.1"
+PAUSE_S = 0.05
+PROBE_S = 2.0
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``remote``: the model's id on that server. ``memory_mb``: what to reserve before it was measured."""
+
+    remote: str | None = None
+    health: str | None = None
+    base: str = "/v1"
+    ready_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    stop_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 16
+    memory_mb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    context: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    capabilities: tuple[str, ...] = tuple(item.value for item in GENERATES)
+    env: Mapping[str, str] = {}
+
+
+def create(context: ProviderContext) -> CommandProvider:
+    """Entry point of the provider ``command``."""
+    return CommandProvider(context)
+
+
+class CommandProvider:
+    """Starts servers by command."""
+
+    name = "command"
+    characteristics = Characteristics(owns_process=True, streaming=True, continuous_batching=True, local=True)
+
+    def __init__(self, context: ProviderContext) -> None:
+        self._context = context
+
+    async def inspect(self, source: Source) -> Facts:
+        """Check the template; the server itself is asked when it runs. Raises ``InvalidRequest``."""
+        settings = read_settings(source, Settings)
+        expand(source.location, "0")
+        stable = msgspec.json.encode(dict(source.settings), order="deterministic")
+        digest = hashlib.sha256(source.location.encode() + b"\0" + stable).hexdigest()
+        return Facts(
+            digest=f"sha256:{digest}",
+            context_length=settings.context,
+            capabilities=frozenset(settings.capabilities),
+        )
+
+    def context_length(self, version: ModelVersion) -> int | None:
+        """What was declared; a command says nothing of itself before it runs."""
+        return version.facts.context_length
+
+    def footprint(self, version: ModelVersion) -> int | None:
+        """The declared reserve, in bytes."""
+        return int(read_settings(version.source, Settings).memory_mb * 1024 * 1024)
+
+    async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
+        """Start the server and wait until it answers. Raises ``LoadFailed`` with the end of its log."""
+        settings = read_settings(version.source, Settings)
+        port = free_port()
+        command = Command(
+            argv=expand(version.source.location, str(port)),
+            env={**self._context.environ, **settings.env, "PORT": str(port), "HOST": HOST},
+        )
+        process = await ManagedProcess.start(self._context.home, instance_id, command)
+        client = HttpClient(Origin(host=HOST, port=port))
+        try:
+            health = await _until_ready(process, client, settings, version.ref)
+        except BaseException:
+            await client.aclose()
+            await process.stop(settings.stop_timeout_s)
+            raise
+        return HttpInstance(
+            client,
+            model=settings.remote or version.ref,
+            concurrency=settings.concurrency,
+            capabilities=version.facts.capabilities,
+            base=settings.base,
+            health_path=health,
+            process=process,
+        )
+
+
+def expand(template: str, port: str) -> list[str]:
+    """The command line with host and port put in. Raises ``InvalidRequest`` when it cannot be run."""
+    try:
+        parts = shlex.split(template)
+    except ValueError as error:
+        raise InvalidRequest(f"the command cannot be split into words: {error}", param="source.location") from None
+    if not parts:
+        raise InvalidRequest("the command is empty", param="source.location")
+    if not any("${PORT}" in part or "$PORT" in part for part in parts):
+        raise InvalidRequest(
+            "the command must take its port from us: put ${PORT} where the port number goes", param="source.location"
+        )
+    if shutil.which(parts[0]) is None and not Path(parts[0]).is_file():
+        raise InvalidRequest(
+            f"there is no program {parts[0]!r} on this machine; give its full path", param="source.location"
+        )
+    return [string.Template(part).safe_substitute(PORT=port, HOST=HOST) for part in parts]
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on at this moment."""
+    with socket.create_server((HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _until_ready(process: ManagedProcess, client: HttpClient, settings: Settings, ref: str) -> str:
+    """The health path that answered. The process ending is noticed at once, not at the next probe."""
+    candidates = (settings.health,) if settings.health else ("/health", f"{settings.base}/models")
+    ended = asyncio.create_task(process.wait())
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.ready_timeout_s
+    try:
+        while loop.time() < deadline:
+            for path in candidates:
+                if await _answers(client, path):
+                    return path
+            await asyncio.wait({ended}, timeout=PAUSE_S)
+            if ended.done():
+                raise LoadFailed(f"{ref}: its command ended with status {ended.result()}:\n{process.log_tail(12)}")
+    finally:
+        ended.cancel()
+    raise LoadFailed(
+        f"{ref} was not ready within {settings.ready_timeout_s:g} s on the port it was given; "
+        f"the end of its log:\n{process.log_tail(12)}"
+    )
+
+
+async def _answers(client: HttpClient, path: str) -> bool:
+    try:
+        reply = await client.request(b"GET", path.encode(), connect_s=PROBE_S, first_byte_s=PROBE_S, total_s=PROBE_S)
+        await reply.read()
+    except ProviderError:
+        return False
+    return reply.status == 200

@@ -1,0 +1,109 @@
+"""An instance behind an OpenAI-compatible HTTP server, whether the server is our child or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from podium.domain.instance import ProcessUsage
+from podium.domain.model import Capability
+from podium.domain.request import Endpoint
+from podium.errors import ProviderError
+from podium.ports import Call, Reply
+from podium.providers.process import ManagedProcess
+from podium.transport.client import HttpClient
+
+_JSON = (b"content-type", b"application/json")
+_PROBE_S = 10.0
+_WARM_UP_S = 300.0
+
+
+class HttpInstance:
+    """Sends operations to ``base`` (``/v1`` usually) of one server.
+
+    ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        model: str,
+        concurrency: int,
+        capabilities: frozenset[str],
+        base: str = "/v1",
+        health_path: str = "/health",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        process: ManagedProcess | None = None,
+    ) -> None:
+        self.concurrency = concurrency
+        self.pid = process.pid if process is not None else None
+        self._client = client
+        self._model = model
+        self._capabilities = capabilities
+        self._health_path = health_path.encode()
+        self._headers = tuple(headers)
+        self._send_headers = (*self._headers, _JSON)
+        self._paths = {endpoint: f"{base}/{endpoint.value}".encode() for endpoint in Endpoint}
+        self._process = process
+        self._unloaded = False
+
+    async def send(self, call: Call) -> Reply:
+        limits = call.deadlines
+        return await self._client.request(
+            b"POST",
+            self._paths[call.endpoint],
+            headers=self._send_headers,
+            body=call.body,
+            connect_s=limits.connect_s,
+            first_byte_s=limits.first_token_s,
+            total_s=limits.total_s,
+        )
+
+    async def health(self) -> None:
+        reply = await self._client.request(
+            b"GET",
+            self._health_path,
+            headers=self._headers,
+            connect_s=_PROBE_S,
+            first_byte_s=_PROBE_S,
+            total_s=_PROBE_S,
+        )
+        await reply.read()
+        if reply.status != 200:
+            raise ProviderError(f"{self._model}: its health check answers HTTP {reply.status}")
+
+    async def warm_up(self) -> None:
+        body: dict[str, object] = {"model": self._model, "max_tokens": 1}
+        if not self._capabilities or Capability.CHAT in self._capabilities:
+            endpoint, body["messages"] = Endpoint.CHAT, [{"role": "user", "content": "Hi"}]
+        elif Capability.COMPLETION in self._capabilities:
+            endpoint, body["prompt"] = Endpoint.COMPLETION, "Hi"
+        else:
+            endpoint, body = Endpoint.EMBEDDING, {"model": self._model, "input": "Hi"}
+        reply = await self._client.request(
+            b"POST",
+            self._paths[endpoint],
+            headers=self._send_headers,
+            body=msgspec.json.encode(body),
+            connect_s=_PROBE_S,
+            first_byte_s=_WARM_UP_S,
+            total_s=_WARM_UP_S,
+        )
+        answer = await reply.read()
+        if reply.status != 200:
+            said = answer[:300].decode("utf-8", "replace")
+            raise ProviderError(f"{self._model} cannot generate: HTTP {reply.status}: {said}")
+
+    async def unload(self) -> None:
+        self._unloaded = True
+        await self._client.aclose()
+        if self._process is not None:
+            await self._process.stop()
+
+    def usage(self) -> ProcessUsage | None:
+        return self._process.usage() if self._process is not None else None
+
+    def alive(self) -> bool:
+        return not self._unloaded and (self._process is None or self._process.alive())

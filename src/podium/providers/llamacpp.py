@@ -1,0 +1,216 @@
+"""Embedded llama.cpp: runs a GGUF with no other server installed, one child process per instance.
+
+The child serves on a unix socket in a private directory and demands a random key, so neither another user nor
+another process of this user reaches it by accident.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import secrets
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import psutil
+
+from podium.domain.model import Capability, Facts, ModelVersion, Source
+from podium.errors import InvalidRequest, LoadFailed
+from podium.ports import Characteristics
+from podium.providers.catalogue import ProviderContext
+from podium.providers.gguf_facts import read_facts
+from podium.providers.http_instance import HttpInstance
+from podium.providers.process import Command, ManagedProcess
+from podium.providers.settings import read_settings
+from podium.transport.client import HttpClient, Origin
+
+MB = 1024 * 1024
+OVERHEAD_BYTES = 80 * MB
+"""Interpreter, library and compute buffers, measured with a 135M model; replaced by the measured memory."""
+DEFAULT_CONTEXT = 4096
+MAX_THREADS = 8
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``context`` is per slot, in tokens; ``slots`` requests run in parallel."""
+
+    context: Annotated[int, msgspec.Meta(ge=16)] | None = None
+    slots: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] | None = None
+    chat_template: str | None = None
+    system_prompt: str | None = None
+    embedding: bool | None = None
+
+
+def create(context: ProviderContext) -> LlamaCppProvider:
+    """Entry point of the provider ``llamacpp``."""
+    return LlamaCppProvider(context)
+
+
+class LlamaCppProvider:
+    """Runs GGUF files."""
+
+    name = "llamacpp"
+    characteristics = Characteristics(owns_process=True, streaming=True, continuous_batching=True, local=True)
+
+    def __init__(self, context: ProviderContext) -> None:
+        self._context = context
+
+    async def inspect(self, source: Source) -> Facts:
+        """Read the file and check the settings. Raises ``InvalidRequest``."""
+        settings = read_settings(source, Settings)
+        facts = await read_facts(_path(source))
+        trained = facts.context_length
+        if settings.context is not None and trained is not None and settings.context > trained:
+            raise InvalidRequest(
+                f"context {settings.context} is more than the {trained} tokens the model was trained on",
+                param="source.settings.context",
+            )
+        capabilities = set(facts.capabilities)
+        if settings.embedding:
+            capabilities = {Capability.EMBEDDING.value}
+        return replace(facts, capabilities=frozenset(capabilities))
+
+    def context_length(self, version: ModelVersion) -> int | None:
+        """Tokens of one slot."""
+        return _context(read_settings(version.source, Settings), version.facts)
+
+    def footprint(self, version: ModelVersion) -> int | None:
+        """Weights, key-value cache for all slots, and overhead, in bytes."""
+        facts = version.facts
+        if facts.size_bytes is None:
+            return None
+        settings = read_settings(version.source, Settings)
+        cache = (facts.kv_bytes_per_token or 0) * _context(settings, facts) * settings.slots
+        return facts.size_bytes + cache + OVERHEAD_BYTES
+
+    async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
+        """Start the worker; returns when it listens. Raises ``LoadFailed`` with the end of its log."""
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise LoadFailed("the embedded llama.cpp is not installed: pip install 'podium[llamacpp]'")
+        path = _path(version.source)
+        if not path.is_file():
+            raise LoadFailed(f"{path} is gone; restore it, or retire {version.ref}")
+        settings = read_settings(version.source, Settings)
+        folder = Path(tempfile.mkdtemp(prefix="podium-"))
+        key, socket = secrets.token_urlsafe(32), folder / "m.sock"
+        order = _order(version, settings, path, key, socket)
+        received, given = os.pipe()
+        try:
+            command = Command(
+                argv=[sys.executable, "-m", "podium.providers.llamacpp_worker", str(given)],
+                env=_environment(self._context),
+                stdin=msgspec.json.encode(order) + b"\n",
+                keep=(given,),
+                folder=folder,
+            )
+            process = await ManagedProcess.start(self._context.home, instance_id, command)
+            try:
+                await _until_ready(process, received, version.ref)
+            except BaseException:
+                await process.stop(grace_s=0.0)
+                raise
+        finally:
+            os.close(received)
+            with contextlib.suppress(OSError):
+                os.close(given)
+        return HttpInstance(
+            HttpClient(Origin(unix_path=socket)),
+            model=version.ref,
+            concurrency=settings.slots,
+            capabilities=version.facts.capabilities,
+            headers=((b"authorization", b"Bearer " + key.encode()),),
+            process=process,
+        )
+
+
+def _path(source: Source) -> Path:
+    return Path(source.location).expanduser().absolute()
+
+
+def _context(settings: Settings, facts: Facts) -> int:
+    if settings.context is not None:
+        return settings.context
+    return min(DEFAULT_CONTEXT, facts.context_length or DEFAULT_CONTEXT)
+
+
+def _order(version: ModelVersion, settings: Settings, path: Path, key: str, socket: Path) -> dict[str, object]:
+    threads = settings.threads or min(MAX_THREADS, psutil.cpu_count(logical=False) or 1)
+    return {
+        "path": str(path),
+        "alias": version.ref,
+        "socket": str(socket),
+        "key": key,
+        "context": _context(settings, version.facts),
+        "slots": settings.slots,
+        "threads": threads,
+        "embedding": version.facts.capabilities == {Capability.EMBEDDING},
+        "chat_template": _template(settings, version.facts),
+        "temperature": settings.temperature,
+        "top_k": settings.top_k,
+        "top_p": settings.top_p,
+        "min_p": settings.min_p,
+        "seed": settings.seed,
+    }
+
+
+def _template(settings: Settings, facts: Facts) -> str | None:
+    """The chat template in force; a system prompt is put before conversations that bring none of their own."""
+    template = settings.chat_template
+    if settings.system_prompt is None:
+        return template
+    text = msgspec.json.encode(settings.system_prompt).decode()
+    return (
+        "{%- if messages[0]['role'] != 'system' -%}{%- set messages = [{'role': 'system', 'content': "
+        + text
+        + "}] + messages -%}{%- endif -%}"
+        + (template or facts.chat_template or "")
+    )
+
+
+def _environment(context: ProviderContext) -> dict[str, str]:
+    """The worker needs no secrets of ours."""
+    kept = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "CUDA_VISIBLE_DEVICES",
+    )
+    return {name: context.environ[name] for name in kept if name in context.environ}
+
+
+async def _until_ready(process: ManagedProcess, pipe: int, ref: str) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def readable() -> None:
+        loop.remove_reader(pipe)
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(pipe, readable)
+    ended = asyncio.create_task(process.wait())
+    both: set[asyncio.Future[Any]] = {ready, ended}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(pipe)
+        ended.cancel()
+    if not ready.done() or not os.read(pipe, 1):
+        raise LoadFailed(f"{ref} could not be loaded:\n{process.log_tail(12)}")
