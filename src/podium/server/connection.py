@@ -14,7 +14,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from enum import Enum, auto
 from typing import Protocol, cast
 
 import httptools
@@ -32,15 +31,8 @@ HELD_BYTES = 64 * 1024
 _ONCE = frozenset({b"host", b"content-length", b"authorization"})
 
 
-class Phase(Enum):
-    """What the connection waits for."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    BUSY = auto()
-    LINGER = auto()
-
+IDLE, HEAD, BODY, BUSY, LINGER = range(5)
+"""What the connection waits for. Plain integers: a member of an enum costs a lookup on every read."""
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -97,7 +89,7 @@ class HttpProtocol(asyncio.Protocol):
         self._listener = listener
         self.limits = limits
         self.admittance = admittance
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.deadline = math.inf
         self._queue: deque[Exchange] = deque()
         self._held: list[bytes] = []
@@ -152,12 +144,12 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.abort()  # at once, even when there is unsent data
 
     def data_received(self, data: bytes) -> None:
-        if self.phase is Phase.BUSY:
+        if self.phase is BUSY:
             self._held.append(data)
             self._held_bytes += len(data)
             if self._held_bytes > HELD_BYTES:
                 self._read(False)
-        elif self.phase is not Phase.LINGER:
+        elif self.phase is not LINGER:
             self._feed(data)
 
     def pause_writing(self) -> None:
@@ -196,8 +188,10 @@ class HttpProtocol(asyncio.Protocol):
     def _settle(self) -> None:
         """After new input: refuse, or note what is awaited next and until when."""
         busy = self._exchange is not None
-        if self._refusal is None and not self._head_done and self._fed > self.limits.head_bytes:
-            self._refusal = self._head_too_large()
+        if self._fed + self._chunk > self.limits.head_bytes and not self._head_done and self._refusal is None:
+            # the read a request began in may hold the end of another: of it only what was parsed is counted
+            if self._fed > self.limits.head_bytes or self._head_size() > self.limits.head_bytes:
+                self._refusal = self._head_too_large()
         if self._refusal is not None:
             if busy:
                 self._read(False)  # requests before it are answered first
@@ -207,12 +201,12 @@ class HttpProtocol(asyncio.Protocol):
             return
         elif self._head_done:
             now = self._loop.time()
-            if self.phase is not Phase.BODY:
-                self.phase = Phase.BODY
+            if self.phase is not BODY:
+                self.phase = BODY
                 self._body_until = now + self.limits.body_s
             self.deadline = min(now + self.limits.body_idle_s, self._body_until)
-        elif self._fed and self.phase is not Phase.HEAD:
-            self.phase = Phase.HEAD
+        elif self._fed and self.phase is not HEAD:
+            self.phase = HEAD
             self.deadline = self._loop.time() + self.limits.head_s
 
     def on_message_begin(self) -> None:
@@ -240,11 +234,9 @@ class HttpProtocol(asyncio.Protocol):
         self._head_done = True
         if self._refusal is not None:
             return
-        if self._fed + self._chunk > self.limits.head_bytes:
-            size = len(self._url) + sum(len(k) + len(v) + 4 for k, v in self._headers.items())
-            if size > self.limits.head_bytes:
-                self._refusal = self._head_too_large()
-                return
+        if self._fed + self._chunk > self.limits.head_bytes and self._head_size() > self.limits.head_bytes:
+            self._refusal = self._head_too_large()
+            return
         headers = self._headers
         self._refusal = self.admittance.check(headers, self._url, self._parser.get_http_version())
         if self._refusal is not None:
@@ -288,7 +280,8 @@ class HttpProtocol(asyncio.Protocol):
             http_1_0=self._parser.get_http_version() == "1.0",
             keep_alive=keep_alive and not self._stopping,
         )
-        self._reset()
+        self._head_done = False
+        self._fed = 0
         if self._exchange is None and not self._queue:
             self._start(exchange)
         else:
@@ -312,7 +305,7 @@ class HttpProtocol(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._exchange = exchange
         exchange.paused = self._paused
-        self.phase = Phase.BUSY
+        self.phase = BUSY
         self.deadline = math.inf
         self._task = self._loop.create_task(self._serve(exchange))
 
@@ -349,14 +342,14 @@ class HttpProtocol(asyncio.Protocol):
     def _proceed(self, keep_alive: bool) -> None:
         """The answer is written: close, or turn to the next request."""
         if not keep_alive or self._stopping or self._transport.is_closing():
-            self.phase = Phase.LINGER
+            self.phase = LINGER
             self.deadline = self._loop.time() + self.limits.keep_alive_s
             self._transport.close()
             return
         if self._queue:
             self._start(self._queue.popleft())
             return
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.deadline = self._loop.time() + self.limits.keep_alive_s
         if self._continue:
             self._continue = False
@@ -373,12 +366,15 @@ class HttpProtocol(asyncio.Protocol):
         """Answer, say that nothing more comes, throw away what still arrives, close."""
         exchange = Exchange(self._transport, method="GET", path="", query=b"", headers={}, body=b"", keep_alive=False)
         exchange.respond(*render_error(err))
-        self.phase = Phase.LINGER
+        self.phase = LINGER
         self.deadline = self._loop.time() + self.limits.linger_s
         self._body.clear()
         self._read(True)
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def _head_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
 
     def _head_too_large(self) -> PodiumError:
         return BodyTooLarge(
@@ -409,8 +405,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline passed."""
-        if self.phase in (Phase.HEAD, Phase.BODY) and self._exchange is None:
-            what = "headers" if self.phase is Phase.HEAD else "body"
+        if self.phase in (HEAD, BODY) and self._exchange is None:
+            what = "headers" if self.phase is HEAD else "body"
             self._refuse(
                 InvalidRequest(f"the {what} of the request did not come in time", status=408, code="request_timeout")
             )
@@ -420,7 +416,7 @@ class HttpProtocol(asyncio.Protocol):
     def stop(self) -> None:
         """Serve what is under way, then close."""
         self._stopping = True
-        if self.phase in (Phase.IDLE, Phase.HEAD):
+        if self.phase in (IDLE, HEAD):
             self._transport.close()
         elif self._exchange is not None and not self._exchange.bytes_started:
             self._exchange.keep_alive = False

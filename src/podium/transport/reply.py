@@ -40,6 +40,7 @@ class HttpReply:
 
     __slots__ = (
         "_error",
+        "_held_back",
         "_max_body",
         "_over",
         "_parts",
@@ -63,6 +64,7 @@ class HttpReply:
         self._size = 0
         self._over = False
         self._reading = False
+        self._held_back = False
         self._error: BaseException | None = None
         self._sink: Sink | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -83,12 +85,11 @@ class HttpReply:
 
     async def read(self) -> bytes:
         self._reading = True
-        if not self._over:
-            if self._size > self._max_body:
-                self._too_large()
-            else:
-                self.resume()
-                await self._wait()
+        if self._size > self._max_body:
+            self._too_large()
+        elif not self._over:
+            self._claim()
+            await self._wait()
         if self._error is not None:
             raise self._error
         parts, self._parts = self._parts, []
@@ -96,9 +97,9 @@ class HttpReply:
 
     async def relay(self, sink: Sink) -> None:
         self._sink = sink
-        self.flush()
+        self._claim()
+        self.flush()  # the sink may pause
         if not self._over:
-            self.resume()
             await self._wait()
         if self._error is not None:
             raise self._error
@@ -121,6 +122,12 @@ class HttpReply:
                 self._error = ProviderError("the answer was closed before it was complete")
             self._wake()
             wire.abandon()
+
+    def _claim(self) -> None:
+        """Somebody takes the body now: undo our own pause, not the caller's."""
+        if self._held_back:
+            self._held_back = False
+            self.resume()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -154,7 +161,8 @@ class HttpReply:
             if self._reading:
                 if self._size > self._max_body:
                     self._too_large()
-            elif self._size > UNCLAIMED_BYTES:
+            elif self._size > UNCLAIMED_BYTES and not self._held_back:
+                self._held_back = True
                 self.pause()
 
     def flush(self) -> None:
