@@ -18,12 +18,19 @@ def _tree(cls: type[PodiumError]) -> Iterator[type[PodiumError]]:
     yield cls
 
 
+_SPOKEN_FOR: dict[type[PodiumError], type[PodiumError]] = {
+    errors.CallerError: errors.InvalidRequest,
+    PodiumError: errors.InternalError,
+}
+"""Bases whose code their first child inherits: a caller wants the child."""
+
+
 def _class_of(status: int, code: str, kind: str) -> type[PodiumError]:
     """The class that owns this code; else the one with this status and type; else this status' side."""
     known = [cls for cls in _tree(PodiumError) if cls.__module__ == errors.__name__]
     for cls in known:
         if cls.code == code and "code" in vars(cls):
-            return cls
+            return _SPOKEN_FOR.get(cls, cls)
     for cls in known:
         if cls.status == status and cls.type == kind:
             return cls
