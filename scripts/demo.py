@@ -28,7 +28,7 @@ HOME = ROOT / ".demo"
 BASE, TERSE = "smollm2@base", "smollm2@terse"
 TERSE_PROMPT = "You answer in one short sentence and never explain."
 QUESTIONS = (
-    ("math", "What is 2+2? Answer with the number."),
+    ("math", "Calculate 2+2."),
     ("math", "Calculate 15 + 27."),
     ("code-generation", "Write a Python function that returns the larger of two numbers."),
     ("code-generation", "Write a Python function that reverses a string."),
@@ -37,7 +37,7 @@ QUESTIONS = (
 )
 SWAPPED = "question-answering"
 STREAMS, STREAM_TOKENS = 6, 48
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def step(text: str) -> None:
@@ -95,8 +95,8 @@ def start_server() -> tuple[subprocess.Popen[bytes], int]:
 
 def register(port: int, gguf: Path) -> None:
     versions = {
-        BASE: {"slots": 4, "context": 1024, "threads": 2},
-        TERSE: {"slots": 4, "context": 1024, "threads": 2, "temperature": 0.2, "system_prompt": TERSE_PROMPT},
+        BASE: {"slots": 4, "context": 1024},
+        TERSE: {"slots": 4, "context": 1024, "temperature": 0.2, "system_prompt": TERSE_PROMPT},
     }
     for ref, settings in versions.items():
         name, version = ref.split("@")
@@ -115,7 +115,7 @@ def register(port: int, gguf: Path) -> None:
 
 
 def ask(port: int) -> None:
-    table = Table("task (how it was found)", "served by", "ms", "tok/s", "MB", "CPU ms", "answer", expand=True)
+    table = Table("task", "served by", "ms", "tok/s", "MB", "CPU ms", "answer")
     reasons = []
     for _, question in QUESTIONS:
         body = {
@@ -132,7 +132,7 @@ def ask(port: int) -> None:
         cost = record["outcome"]["cost"]
         text = " ".join(answer["choices"][0]["message"]["content"].split())
         table.add_row(
-            f"{record['task']} ({record['classified_by']})",
+            record["task"],
             headers["x-podium-model"],
             f"{record['outcome']['latency_ms']:.0f}",
             f"{cost['tokens_per_s']:.0f}" if cost["tokens_per_s"] else "-",
@@ -140,7 +140,7 @@ def ask(port: int) -> None:
             f"{cost['cpu_ms']:.0f}" if cost["cpu_ms"] else "-",
             text[:60],
         )
-        reasons.append((record["task"], record["reason"]))
+        reasons.append((record["task"], f"{record['reason']} [dim](task by rule {record['classified_by']})[/dim]"))
     out.print(table)
     for task, reason in dict(reasons).items():
         out.print(f"  why, for {task}: {reason}")

@@ -21,7 +21,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def model_server(tmp_path_factory: pytest.TempPathFactory, smollm_path: Path) -> Iterator[Server]:
     """A gateway with SmolLM2 as ``smollm2@a`` and, with another system prompt, ``smollm2@b``."""
     started = Server(tmp_path_factory.mktemp("model") / "home").start()
-    common = {"slots": 2, "context": 1024, "threads": 2}
+    common = {"slots": 2, "context": 1024, "threads": 1}
     for ref, settings in (("smollm2@a", common), ("smollm2@b", {**common, "system_prompt": "Answer in one word."})):
         added = started.add(ref, "llamacpp", str(smollm_path), **settings)
         assert added["problem"] is None, added

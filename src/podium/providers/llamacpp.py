@@ -135,6 +135,12 @@ class LlamaCppProvider:
         )
 
 
+def default_threads(cores: int) -> int:
+    """Half of the physical cores: llama.cpp's threads wait for each other by spinning, and two models that
+    together have more threads than there are cores slow each other down tenfold and more."""
+    return max(1, min(MAX_THREADS, cores // 2))
+
+
 def _path(source: Source) -> Path:
     return Path(source.location).expanduser().absolute()
 
@@ -146,7 +152,7 @@ def _context(settings: Settings, facts: Facts) -> int:
 
 
 def _order(version: ModelVersion, settings: Settings, path: Path, key: str, socket: Path) -> dict[str, object]:
-    threads = settings.threads or min(MAX_THREADS, psutil.cpu_count(logical=False) or 1)
+    threads = settings.threads or default_threads(psutil.cpu_count(logical=False) or 1)
     return {
         "path": str(path),
         "alias": version.ref,
