@@ -26,7 +26,7 @@ from processes import Process, core_busy_s, cpu_s, free_port, rss_mb
 HERE = Path(__file__).resolve().parent
 LOAD_CPU, GATEWAY_CPU = 0, 1
 FOREIGN = 0.10
-TRIES = 3
+TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Bench:
             probe = Test("probe", "mock", 1, 0.2)
             while (seen := self.load(target, probe))["bad_status"] or not seen["requests"]:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"{target.name} never answered 200; see {process.log}")
+                    raise RuntimeError(f"{target.name} never answered 200; see {process.log}")  # noqa: TRY301 - the process is stopped below
                 time.sleep(0.1)
         except BaseException:
             process.stop()
@@ -162,11 +162,12 @@ def summary(running: Running, direct: Running) -> dict:
     rounded = {k: None if v is None else round(v, 2 if "chunk" in k else 1) for k, v in figures.items()}
     return {
         "name": running.target.name,
+        "rounds": len(running.windows.get(TESTS[-1].name, [])),
         **rounded,
         "start_s": round(running.start_s, 2),
         "idle_mb": running.idle_mb,
         "failed": sum(w["errors"] + w["bad_status"] for w in every),
-        "foreign_max": round(max(w["foreign"] for w in every), 3),
+        "foreign_max": round(max((w["foreign"] for w in every), default=0.0), 3),
     }
 
 
@@ -186,8 +187,8 @@ def table(rows: list[dict]) -> str:
         "name": "gateway",
         "cpu_us_request_best": "µs CPU best",
         "cpu_us_request": "median",
-        "cpu_us_request_vs_nginx": "× nginx",
-        "cpu_us_request_vs_envoy": "× Envoy",
+        "cpu_us_request_vs_nginx": "vs nginx",
+        "cpu_us_request_vs_envoy": "vs Envoy",
         "requests_per_s": "requests/s at 16",
         "added_p50_us": "added p50, µs",
         "cpu_us_chunk": "µs CPU per chunk",
@@ -231,6 +232,8 @@ def main() -> int:
                     for each in [bench.direct, *running]:
                         bench.window(each, test)
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted: the rounds so far", file=sys.stderr, flush=True)
         finally:
             for each in running:
                 if each.process:
