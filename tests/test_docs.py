@@ -54,9 +54,12 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 def finish(command: list[str], home: Path, **more: str) -> str:
     """Run it to its end; its output is the failure message."""
-    done = subprocess.run(
-        command, check=False, env=environment(home, **more), capture_output=True, text=True, timeout=110, cwd=home
-    )
+    try:
+        done = subprocess.run(
+            command, check=False, env=environment(home, **more), capture_output=True, text=True, timeout=110, cwd=home
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"not finished in time: {late.stdout!r} {late.stderr!r}") from None
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
