@@ -173,14 +173,20 @@ class Roster:
         return known
 
     def _latest(self, refs: Iterable[str]) -> list[str]:
-        newest: dict[str, ModelVersion] = {}
-        kept = list(refs)
+        rank, kept = self._rank, list(refs)
+        newest: dict[str, str] = {}
         for ref in kept:
-            version = self.versions[ref]
-            best = newest.get(version.name)
-            if best is None or _newest(version) > _newest(best):
-                newest[version.name] = version
-        return [ref for ref in kept if newest[self.versions[ref].name].ref == ref]
+            name = ref[: ref.index("@")]
+            best = newest.get(name)
+            if best is None or rank[ref] > rank[best]:
+                newest[name] = ref
+        chosen = frozenset(newest.values())
+        return [ref for ref in kept if ref in chosen]
+
+    @cached_property
+    def _rank(self) -> Mapping[str, int]:
+        """Place of each ref from oldest to newest."""
+        return {item.ref: place for place, item in enumerate(sorted(self.versions.values(), key=_newest))}
 
 
 def _newest(version: ModelVersion) -> tuple[float, str]:

@@ -233,7 +233,6 @@ class Recorder:
                 self._feedback.extendleft(reversed(feedback))
                 self._events.extendleft(reversed(events))
                 self._dirty |= dirty
-        self._error, self._refusal = self._refusal, None
         return len(rows) + len(feedback) + len(events)
 
     async def _store_or_sort_out(self, batch: Batch) -> bool:
@@ -259,6 +258,7 @@ class Recorder:
             self._dropped += bad
             total -= bad
         self._written += total
+        self._error, self._refusal = self._refusal, None
         return True
 
     def _pending(self) -> int:
