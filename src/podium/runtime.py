@@ -87,7 +87,7 @@ class Gateway:
         if host not in LOOPBACK and not host.startswith("127."):
             raise ConfigError(f"refusing to listen on {host}: without keys Podium serves loopback only (127.0.0.1)")
         hosts = frozenset({host, *LOOPBACK, *self.config.server.allowed_hosts})
-        server = HttpServer(limits=self._limits(), allowed_hosts=hosts)
+        server = HttpServer(limits=self._limits(), allowed_hosts=hosts, allowed_origins=hosts)
         await server.start(host, port, data_handler=self._data_plane.handle, asgi_app=self._control())
         self._servers.append(server)
         self.url = server.address

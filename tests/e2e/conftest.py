@@ -8,6 +8,24 @@ from pathlib import Path
 import pytest
 from server import Server
 
+TOOL_TEMPLATE = """{%- if tools %}<|im_start|>system
+You may call functions. Signatures are within <tools></tools>:
+<tools>{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}
+</tools>
+For each call return a JSON object within <tool_call></tool_call>:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call><|im_end|>
+{% endif %}{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content %}{{ message.content }}{% endif %}{% if message.tool_calls %}{% for call in message.tool_calls %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+"""A chat template that renders tools, as Qwen's and Hermes' do; SmolLM2's own does not."""
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
@@ -22,7 +40,12 @@ def model_server(tmp_path_factory: pytest.TempPathFactory, smollm_path: Path) ->
     """A gateway with SmolLM2 as ``smollm2@a`` and, with another system prompt, ``smollm2@b``."""
     started = Server(tmp_path_factory.mktemp("model") / "home").start()
     common = {"slots": 2, "context": 1024, "threads": 1}
-    for ref, settings in (("smollm2@a", common), ("smollm2@b", {**common, "system_prompt": "Answer in one word."})):
+    versions = {
+        "smollm2@a": common,
+        "smollm2@b": {**common, "system_prompt": "Answer in one word."},
+        "smollm2@tools": {**common, "chat_template": TOOL_TEMPLATE},
+    }
+    for ref, settings in versions.items():
         added = started.add(ref, "llamacpp", str(smollm_path), **settings)
         assert added["problem"] is None, added
     yield started

@@ -102,17 +102,19 @@ def test_tools_pass_through(client):
             "parameters": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
         },
     }
-    reply = client.chat.completions.create(
-        model="smollm2@a",
-        messages=[{"role": "user", "content": "Add 2 and 3 with the tool."}],
-        tools=[tool],
-        tool_choice="required",
-        max_tokens=80,
-        temperature=0,
-    )
-    (made,) = reply.choices[0].message.tool_calls
-    assert made.function.name == "add"
-    assert isinstance(json.loads(made.function.arguments), dict)
+    asked = {"model": "smollm2@tools", "messages": QUESTION, "max_tokens": 8, "temperature": 0}
+    plain = client.chat.completions.create(**asked)
+    with_tool = client.chat.completions.create(**asked, tools=[tool], tool_choice="auto")
+    rendered = with_tool.usage.prompt_tokens - plain.usage.prompt_tokens
+    assert rendered > 60, "the tool's signature did not reach the model's prompt"
+
+
+@pytest.mark.requirement("SEL-2", "API-3")
+def test_tools_for_a_model_whose_template_drops_them_are_refused_with_the_reason(client):
+    with pytest.raises(openai.UnprocessableEntityError, match="lacks capability tools"):
+        client.chat.completions.create(
+            model="smollm2@a", messages=QUESTION, tools=[{"type": "function", "function": {"name": "f"}}]
+        )
 
 
 @pytest.mark.requirement("API-1")

@@ -78,6 +78,11 @@ class LlamaCppProvider:
                 param="source.settings.context",
             )
         capabilities = set(facts.capabilities)
+        if settings.chat_template is not None:
+            # llama.cpp drops the tools of a request when the template does not render them.
+            renders = "tools" in settings.chat_template
+            capabilities = (capabilities - {Capability.TOOLS}) | {Capability.CHAT.value}
+            capabilities |= {Capability.TOOLS.value} if renders else set()
         if settings.embedding:
             capabilities = {Capability.EMBEDDING.value}
         return replace(facts, capabilities=frozenset(capabilities))
