@@ -95,7 +95,7 @@ def test_commands_that_need_a_server_say_so(podium):
     assert "podium serve" in err
 
 
-@pytest.mark.requirement("REG-1", "REG-2", "REG-4", "REG-5")
+@pytest.mark.requirement("REG-1", "REG-2", "REG-4", "REG-5", "REG-6")
 def test_models_are_added_once_listed_and_shown(pool, script):
     again = ok(pool, "models", "add", "echo", "--scripted", str(script), "--version", "1")
     assert (again["ref"], again["created"]) == ("echo@1", False)
@@ -104,6 +104,7 @@ def test_models_are_added_once_listed_and_shown(pool, script):
     shown = ok(pool, "models", "show", "echo@1")
     assert shown["source"]["location"] == str(script)
     assert [step["to"] for step in shown["transitions"]] == ["ready", "active"]
+    assert shown["profile"]["latency_ms"] > 0
     _, out, _ = pool("models", "show", "echo@1")
     assert shown["facts"]["digest"] in out
 
@@ -124,7 +125,7 @@ def test_a_version_is_deprecated_retired_and_an_illegal_step_refused(pool):
     assert "retired" in err
 
 
-@pytest.mark.requirement("SEL-6", "COST-1")
+@pytest.mark.requirement("SEL-6", "COST-1", "LRN-1")
 def test_run_answers_and_explain_says_why(pool):
     answer = ok(pool, "run", "Say something", "--task", "chatting", "--model", "echo@1")
     assert (answer["text"], answer["version"], answer["task"]) == ("A short answer.", "echo@1", "chatting")
