@@ -87,6 +87,8 @@ class Reply(Protocol):
 class Instance(Protocol):
     """One warm copy of a version."""
 
+    model: str
+    """The name its server knows this version by; ``Call.body`` carries it."""
     concurrency: int
     """How many requests it really works on in parallel."""
     pid: int | None

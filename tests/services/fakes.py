@@ -27,7 +27,7 @@ class FakeClock:
 class FakeInstance:
     def __init__(self, provider: FakeProvider, ref: str) -> None:
         self.provider = provider
-        self.ref = ref
+        self.ref = self.model = ref
         self.concurrency = provider.concurrency
         self.pid = None
         self.dead = False

@@ -40,7 +40,7 @@ class HttpInstance:
         self.concurrency = concurrency
         self.pid = process.pid if process is not None else None
         self._client = client
-        self._model = model
+        self.model = model
         self._capabilities = capabilities
         self._health_path = health_path.encode()
         self._headers = tuple(headers)
@@ -72,16 +72,16 @@ class HttpInstance:
         )
         await reply.read()
         if reply.status != 200:
-            raise ProviderError(f"{self._model}: its health check answers HTTP {reply.status}")
+            raise ProviderError(f"{self.model}: its health check answers HTTP {reply.status}")
 
     async def warm_up(self) -> None:
-        body: dict[str, object] = {"model": self._model, "max_tokens": 1}
+        body: dict[str, object] = {"model": self.model, "max_tokens": 1}
         if not self._capabilities or Capability.CHAT in self._capabilities:
             endpoint, body["messages"] = Endpoint.CHAT, [{"role": "user", "content": "Hi"}]
         elif Capability.COMPLETION in self._capabilities:
             endpoint, body["prompt"] = Endpoint.COMPLETION, "Hi"
         else:
-            endpoint, body = Endpoint.EMBEDDING, {"model": self._model, "input": "Hi"}
+            endpoint, body = Endpoint.EMBEDDING, {"model": self.model, "input": "Hi"}
         reply = await self._client.request(
             b"POST",
             self._paths[endpoint],
@@ -94,7 +94,7 @@ class HttpInstance:
         answer = await reply.read()
         if reply.status != 200:
             said = answer[:300].decode("utf-8", "replace")
-            raise ProviderError(f"{self._model} cannot generate: HTTP {reply.status}: {said}")
+            raise ProviderError(f"{self.model} cannot generate: HTTP {reply.status}: {said}")
 
     async def unload(self) -> None:
         self._unloaded = True

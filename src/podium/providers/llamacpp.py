@@ -142,7 +142,8 @@ class LlamaCppProvider:
 
 def default_threads(cores: int) -> int:
     """Half of the physical cores: llama.cpp's threads wait for each other by spinning, and two models that
-    together have more threads than there are cores slow each other down tenfold and more."""
+    together have more threads than there are cores slow each other down tenfold and more.
+    """
     return max(1, min(MAX_THREADS, cores // 2))
 
 

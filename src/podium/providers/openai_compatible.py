@@ -74,21 +74,22 @@ class OpenAICompatibleProvider:
         """Connect; the server loads its model itself. Raises ``ProviderError`` when it does not answer."""
         settings = read_settings(version.source, Settings)
         origin, base = parse_url(version.source.location)
-        instance = HttpInstance(
-            HttpClient(origin),
-            model=settings.remote or version.ref,
+        client = HttpClient(origin)
+        try:
+            rows = await _listing(client, base, self._headers(settings))
+            model = find_model(rows, settings.remote, version.source.location)["id"]
+        except BaseException:
+            await client.aclose()
+            raise
+        return HttpInstance(
+            client,
+            model=model,
             concurrency=settings.concurrency,
             capabilities=version.facts.capabilities,
             base=base,
             health_path=f"{base}/models",
             headers=self._headers(settings),
         )
-        try:
-            await instance.health()
-        except BaseException:
-            await instance.unload()
-            raise
-        return instance
 
     def _headers(self, settings: Settings) -> tuple[tuple[bytes, bytes], ...]:
         if settings.api_key_env is None:

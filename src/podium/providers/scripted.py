@@ -77,7 +77,8 @@ class ScriptedInstance:
 
     pid = None
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, model: str) -> None:
+        self.model = model
         self._script = script
         self.concurrency = script.concurrency
         self._requests = 0
@@ -158,7 +159,7 @@ class ScriptedProvider:
         await asyncio.sleep(script.load_ms / 1000)
         if script.load_error is not None:
             raise LoadFailed(script.load_error)
-        return ScriptedInstance(script)
+        return ScriptedInstance(script, version.ref)
 
 
 def _read(location: str) -> tuple[bytes, Script]:

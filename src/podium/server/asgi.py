@@ -66,7 +66,7 @@ class _Run:
         exchange = self._exchange
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.0" if exchange.http_1_0 else "1.1",
             "method": exchange.method,
             "scheme": "http",
@@ -90,7 +90,7 @@ class _Run:
     async def _send(self, message: Message) -> None:
         exchange = self._exchange
         if exchange.disconnected:
-            raise OSError("the client has left")  # what ASGI 2.4 asks for
+            return  # ASGI 2.3: sending is in vain, http.disconnect tells (2.4 would leave a waiting stream running)
         kind = message["type"]
         if kind == "http.response.start":
             if self._start is not None:

@@ -158,10 +158,9 @@ class Gateway:
         try:
             lease = self._pool.lease_now(version) or await self._wait(head, decision, version, out)
             self._meter.begin(lease.instance_id, lease.instance, decision.id)
-            model = str(version.source.settings.get("remote") or version.ref)
             call = Call(
                 endpoint=head.endpoint,
-                body=wire.compose(head, model),
+                body=wire.compose(head, lease.instance.model),
                 stream=head.stream,
                 request_id=head.request_id,
                 deadlines=self.limits.deadlines,

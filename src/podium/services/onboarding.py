@@ -125,7 +125,7 @@ class Onboarding:
                 first = self._clock.monotonic()
 
         try:
-            call = _probe(version)
+            call = _probe(version, lease.instance.model)
             reply = await lease.instance.send(call)
             try:
                 if reply.status != 200:
@@ -157,8 +157,7 @@ class Onboarding:
         )
 
 
-def _probe(version: ModelVersion) -> Call:
-    model = str(version.source.settings.get("remote") or version.ref)
+def _probe(version: ModelVersion, model: str) -> Call:
     body: Mapping[str, object]
     can = version.facts.capabilities
     limits = {"model": model, "max_tokens": _PROBE_TOKENS, "temperature": 0, "stream": True}
