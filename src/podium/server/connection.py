@@ -188,10 +188,10 @@ class HttpProtocol(asyncio.Protocol):
     def _settle(self) -> None:
         """After new input: refuse, or note what is awaited next and until when."""
         busy = self._exchange is not None
-        if self._fed + self._chunk > self.limits.head_bytes and not self._head_done and self._refusal is None:
-            # the read a request began in may hold the end of another: of it only what was parsed is counted
-            if self._fed > self.limits.head_bytes or self._head_size() > self.limits.head_bytes:
-                self._refusal = self._head_too_large()
+        limit = self.limits.head_bytes
+        # the read a request began in may hold the end of another: of it only what was parsed is counted
+        if self._fed + self._chunk > limit and not self._head_done and max(self._fed, self._head_size()) > limit:
+            self._refusal = self._refusal or self._head_too_large()
         if self._refusal is not None:
             if busy:
                 self._read(False)  # requests before it are answered first
