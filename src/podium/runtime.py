@@ -20,8 +20,7 @@ from typing import IO, Any
 import psutil
 
 from podium._version import __version__
-from podium.config import Config, difference, prepare_home
-from podium.config import load as load_config
+from podium.config import Config, difference, prepare_home, reread
 from podium.domain.swap import Event
 from podium.errors import ConfigError, PodiumError
 from podium.host import Host
@@ -137,7 +136,7 @@ class Gateway:
         Unchanged models keep their process. Raises ``ConfigError`` for a bad file; the old one stays in force.
         """
         async with self._reloading:
-            new = new or load_config(file=self.config.file, home=self.config.home)
+            new = new or reread(self.config)
             changes = difference(self.config, new)
             old, self.config = self.config, new
             problems = await apply_models(self.services, new, (*changes.models_added, *changes.models_changed))
@@ -237,8 +236,8 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     configured = tuple(entry.spec(name, strategy) for name, entry in config.tasks.items())
     named = {spec.name for spec in configured}
     tasks = Tasks(store, (*(s for s in recorded.tasks if s.name not in named), *configured), strategy)
-    for known in (*recorded.bindings,):
-        tasks.ensure(known.task)
+    for seen in {binding.task for binding in recorded.bindings} | {task for task, _ in recorded.evidence}:
+        tasks.ensure(seen)
     limits = pool_limits(config)
     policy = Policy(
         registry=registry,
