@@ -143,16 +143,18 @@ async def _listing(client: HttpClient, base: str, headers: tuple[tuple[bytes, by
 
 
 def find_model(rows: list[dict[str, Any]], remote: str | None, url: str) -> dict[str, Any]:
-    """The row of the model that is meant. Raises ``InvalidRequest`` listing what there is."""
-    names = [row["id"] for row in rows]
+    """The row of the model that is meant; an empty one for a name the server does not list.
+
+    Servers need not list all they serve (adapters, models loaded on demand), so a name that was given is believed
+    here and proven by the generation that validates the version. Raises ``InvalidRequest`` listing what there is
+    when no name was given and there is not exactly one.
+    """
     if remote is None and len(rows) == 1:
         return rows[0]
-    for row in rows:
-        if row["id"] == remote:
-            return row
-    listed = ", ".join(names[:10]) or "no model at all"
-    asked = f"there is no model {remote!r} at {url}" if remote else f"{url} serves several models; name one"
-    raise InvalidRequest(f"{asked}; it has {listed}", param="source.settings.remote")
+    if remote is None:
+        listed = ", ".join(row["id"] for row in rows[:10]) or "no model at all"
+        raise InvalidRequest(f"name the model at {url}; it lists {listed}", param="source.settings.remote")
+    return next((row for row in rows if row["id"] == remote), {"id": remote})
 
 
 def facts_of(row: Mapping[str, Any], capabilities: tuple[str, ...] | None, identity: str) -> Facts:
