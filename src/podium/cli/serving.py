@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ async def _serve(settings: Config, *, as_json: bool) -> None:
     async with Gateway.open(settings) as gateway:
         url = await gateway.serve()
         _first_screen(gateway, url, as_json=as_json)
+        _quiet_collector()
         reloading = asyncio.create_task(_reload_on(again, gateway))
         try:
             await stop.wait()
@@ -63,6 +65,13 @@ async def _serve(settings: Config, *, as_json: bool) -> None:
             reloading.cancel()
             await asyncio.gather(reloading, return_exceptions=True)
         output.note("stopping: running requests finish first")
+
+
+def _quiet_collector() -> None:
+    """What start-up made stays for good: the cycle collector need not look at it again, nor run so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:

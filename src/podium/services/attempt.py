@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import msgspec
 
 from podium.domain.cost import Cost
@@ -24,6 +26,19 @@ class _Body(msgspec.Struct):
 _body = msgspec.json.Decoder(_Body)
 _NO_PROCESS = "the model's process is not ours to measure"
 _NO_ENERGY = "no energy counter is readable on this machine"
+
+
+@cache
+def _missing(no_cpu: bool, no_memory: bool, no_usage: bool) -> tuple[tuple[str, str], ...]:
+    """Which figures are absent and why; one shared value per combination."""
+    found = [("energy_mwh", _NO_ENERGY)]
+    if no_cpu:
+        found.append(("cpu_ms", _NO_PROCESS))
+    if no_memory:
+        found.append(("peak_memory_mb", _NO_PROCESS))
+    if no_usage:
+        found.append(("output_tokens", "the server reported no usage"))
+    return tuple(found)
 
 
 class Attempt:
@@ -80,13 +95,8 @@ class Attempt:
         generating = wall_s - (ttft_s or 0.0)
         rate = self._output / generating if self._output and generating > 0 else None
         metered = self._metered
-        missing = [("energy_mwh", _NO_ENERGY)]
-        if metered is None or metered.cpu_ms is None:
-            missing.append(("cpu_ms", _NO_PROCESS))
-        if metered is None or metered.peak_memory_mb is None:
-            missing.append(("peak_memory_mb", _NO_PROCESS))
-        if self._output is None:
-            missing.append(("output_tokens", "the server reported no usage"))
+        no_cpu = metered is None or metered.cpu_ms is None
+        no_memory = metered is None or metered.peak_memory_mb is None
         return Outcome(
             decision_id=self._decision.id,
             request_id=self._decision.request_id,
@@ -105,6 +115,6 @@ class Attempt:
                 input_tokens=self._input,
                 output_tokens=self._output,
                 tokens_per_s=rate,
-                missing=tuple(missing),
+                missing=_missing(no_cpu, no_memory, self._output is None),
             ),
         )

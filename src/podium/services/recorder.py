@@ -24,7 +24,7 @@ Key = tuple[str, str]
 Pair = tuple[Decision, Outcome]
 CAPACITY = 50_000
 ROWS_PER_WRITE = 2_000
-REMEMBERED = 20_000
+REMEMBERED = 5_000
 """How many newest decisions are known by id, to join feedback and to refuse duplicates without a read."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
 

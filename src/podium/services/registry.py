@@ -20,6 +20,9 @@ from podium.ports import Clock, Page, Recorded, Store
 KEEP_WARM_S = 7 * 86400.0
 """How long a deprecated version is kept warm for a rollback."""
 
+RESOLVED_KEPT = 10_000
+"""Names remembered between two changes of the registry, so that a request looks its model up once."""
+
 
 class Registry:
     """One per gateway. Coroutines return after the change is durable."""
@@ -30,6 +33,8 @@ class Registry:
         self._keep_warm_s = keep_warm_s
         self._roster = _roster(recorded)
         self._keep_until: dict[str, float] = dict(recorded.keep_until)
+        self._resolved_in = self._roster
+        self._resolved: dict[str, ModelVersion] = {}
 
     # ------------------------------------------------------------ changes
 
@@ -144,7 +149,15 @@ class Registry:
 
     def resolve(self, spec: str) -> ModelVersion:
         """What a name, ``name@version``, alias or ``@alias`` stands for; see ``Roster.resolve``."""
-        return self._roster.resolve(spec)
+        roster = self._roster
+        if self._resolved_in is not roster:
+            self._resolved_in, self._resolved = roster, {}
+        found = self._resolved.get(spec)
+        if found is None:
+            found = roster.resolve(spec)
+            if len(self._resolved) < RESOLVED_KEPT:
+                self._resolved[spec] = found
+        return found
 
     def versions(self) -> tuple[ModelVersion, ...]:
         """All versions, oldest first."""

@@ -7,9 +7,10 @@ or a feedback of one source, that is there already is left as it is: repeating a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, select
+from sqlalchemy import Connection, Dialect, Row, Select, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.domain.decision import Decision, Feedback, Outcome
@@ -21,6 +22,26 @@ from podium.store.tasks import add_events
 
 _EVIDENCE_KEY = ("task", "ref")
 _EVIDENCE_VALUES = tuple(c.name for c in schema.evidence.columns if c.name not in _EVIDENCE_KEY)
+_DECISION = (
+    "id",
+    "request_id",
+    "at",
+    "choice",
+    "served",
+    "propensity",
+    "parent",
+    "classified_by",
+    "task_confidence",
+    "task",
+    "ref",
+    "finished_at",
+    "success",
+    "error",
+    "streamed",
+    "latency_ms",
+    "ttft_ms",
+    "cost",
+)
 _FEEDBACK = tuple(c.name for c in schema.feedback.columns)
 
 _new_decision = upsert(schema.decisions).on_conflict_do_nothing(index_elements=["id"])
@@ -121,30 +142,39 @@ def _add_decisions(connection: Connection, pairs: Sequence[tuple[Decision, Outco
     connection.execute(
         _put_choice, [{"digest": digest, "content": content, "last_at": at} for digest, (content, at) in used.items()]
     )
-    connection.execute(_new_decision, rows)
+    connection.exec_driver_sql(_decision_sql(connection.dialect), rows)
 
 
-def _decision_row(decision: Decision, outcome: Outcome, digest: bytes) -> dict[str, object]:
-    return {
-        "id": decision.id,
-        "request_id": decision.request_id,
-        "at": decision.at,
-        "choice": digest,
-        "served": decision.served,
-        "propensity": decision.propensity,
-        "parent": decision.parent,
-        "classified_by": decision.classified_by,
-        "task_confidence": decision.task_confidence,
-        "task": outcome.task,
-        "ref": outcome.ref,
-        "finished_at": outcome.at,
-        "success": outcome.success,
-        "error": outcome.error,
-        "streamed": outcome.streamed,
-        "latency_ms": outcome.latency_ms,
-        "ttft_ms": outcome.ttft_ms,
-        "cost": pack_cost(outcome.cost),
-    }
+@cache
+def _decision_sql(dialect: Dialect) -> str:
+    """The insert as text, in the order of ``_DECISION``: compiling and binding by name took half of the batch."""
+    compiled = _new_decision.values({name: bindparam(name) for name in _DECISION}).compile(dialect=dialect)
+    assert tuple(compiled.positiontup or ()) == _DECISION, "the rows must follow the columns of the table"
+    return str(compiled)
+
+
+def _decision_row(decision: Decision, outcome: Outcome, digest: bytes) -> tuple[object, ...]:
+    """The values of one row, in the order of ``_DECISION``."""
+    return (
+        decision.id,
+        decision.request_id,
+        decision.at,
+        digest,
+        decision.served,
+        decision.propensity,
+        decision.parent,
+        decision.classified_by,
+        decision.task_confidence,
+        outcome.task,
+        outcome.ref,
+        outcome.at,
+        outcome.success,
+        outcome.error,
+        outcome.streamed,
+        outcome.latency_ms,
+        outcome.ttft_ms,
+        pack_cost(outcome.cost),
+    )
 
 
 def _evidence_row(key: tuple[str, str], evidence: Evidence) -> dict[str, object]:
