@@ -5,6 +5,7 @@ A plugin that cannot be loaded is a problem to report, not a reason to stop.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from podium.errors import InvalidRequest, LoadFailed, PodiumError
 from podium.ports import Provider
 
 GROUP = "podium.providers"
+_PARTS = ("name", "characteristics", "inspect", "context_length", "footprint", "load")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,21 @@ class Catalogue:
         self._context = context
         self._points: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
         self._built: dict[str, Provider] = {}
-        self.problems: dict[str, str] = {}
-        """Providers that could not be built, and why."""
+        self._problems: dict[str, str] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every installed provider, working or not."""
         return tuple(sorted(self._points))
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Installed providers that cannot be built, and why. Tries those that nobody has asked for yet, once."""
+        for name in self.names:
+            if name not in self._built and name not in self._problems:
+                with contextlib.suppress(PodiumError):
+                    self.get(name)
+        return self._problems
 
     def get(self, name: str) -> Provider:
         """The provider. Raises ``InvalidRequest`` when there is none of that name, ``LoadFailed`` when broken."""
@@ -61,13 +71,15 @@ class Catalogue:
             raise InvalidRequest(f"there is no provider {name!r}; {hint}", param="source.provider")
         try:
             made = point.load()(self._context)
-        except PodiumError:
-            raise
+            lacking = [part for part in _PARTS if not hasattr(made, part)]
+            if lacking:
+                raise TypeError(f"it made a {type(made).__name__}, which has no {', '.join(lacking)}")  # noqa: TRY301 - told like any other fault of a plugin
         except Exception as error:
-            self.problems[name] = f"provider {name} ({point.value}) cannot be used: {type(error).__name__}: {error}"
-            raise LoadFailed(self.problems[name]) from error
+            said = error.message if isinstance(error, PodiumError) else f"{type(error).__name__}: {error}"
+            self._problems[name] = f"provider {name} ({point.value}) cannot be used: {said}"
+            raise LoadFailed(self._problems[name]) from error
         self._built[name] = made
-        self.problems.pop(name, None)
+        self._problems.pop(name, None)
         return self._built[name]
 
     def footprint(self, version: ModelVersion) -> int | None:
