@@ -203,7 +203,9 @@ def table(rows: list[dict]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", default="forwarder,nginx,envoy,vllm-router", help=f"of {', '.join(BUILTIN)}")
+    parser.add_argument(
+        "--targets", default="podium,forwarder,nginx,envoy,vllm-router", help=f"of {', '.join(BUILTIN)}"
+    )
     parser.add_argument(
         "--target", action="append", default=[], metavar="NAME=CMD:PORT", help="{upstream} is filled in"
     )

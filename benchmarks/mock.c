@@ -117,6 +117,13 @@ static void incoming(int fd) {
     char *cl = strcasestr(c->in, "\r\ncontent-length:");
     if (cl && cl < blank) length = strtoul(cl + 17, NULL, 10);
     if (c->len < head + length) return;
+    if (c->in[0] == 'G') { /* GET /v1/models, for gateways that ask before they forward */
+        static const char list[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n"
+            "{\"object\":\"list\",\"data\":[{\"id\":\"mock\"}]}";
+        c->len = 0;
+        put(fd, list, sizeof list - 1);
+        return;
+    }
     c->len = 0; /* one request at a time: no client of this benchmark pipelines */
     start(fd, blank + 4, length);
 }

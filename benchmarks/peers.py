@@ -70,6 +70,16 @@ def forwarder(port: int, upstream: int, folder: Path, cache: Path) -> Target:
     return Target(name="forwarder", command=f"{sys.executable} {HERE}/forwarder.py {port} {upstream}", port=port)
 
 
+def podium(port: int, upstream: int, folder: Path, cache: Path) -> Target:
+    """The whole gateway: selection, lease, metering and recording switched on."""
+    models = ("mock", "mock-n100", "mock-n50-g10000")
+    entries = [f'[models."{name}"]\nurl = "http://127.0.0.1:{upstream}/v1"\nremote = "{name}"\n' for name in models]
+    config = folder / "podium.toml"
+    config.write_text("\n".join(entries))
+    command = f"{sys.executable} -m podium serve --port {port} --config {config}"
+    return Target(name="podium", command=command, port=port, env={"PODIUM_HOME": str(folder / "podium-home")})
+
+
 def nginx(port: int, upstream: int, folder: Path, cache: Path) -> Target:
     """Debian's nginx, one worker."""
     binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -144,6 +154,7 @@ def portkey(port: int, upstream: int, folder: Path, cache: Path) -> Target:
 
 
 BUILTIN = {
+    "podium": podium,
     "forwarder": forwarder,
     "nginx": nginx,
     "envoy": envoy,
