@@ -26,6 +26,7 @@ LOG_BYTES = 512 * 1024
 TAIL_LINES = 30
 _START_S = 20.0
 _GUARD_MARGIN_S = 3.0
+_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,9 @@ class ManagedProcess:
             except TimeoutError:
                 self._kill_session()
                 await self._guard.wait()
-        self._kill_session()
+        deadline = asyncio.get_running_loop().time() + _GUARD_MARGIN_S
+        while self._kill_session() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_PAUSE_S)
         self._forget()
 
     def log_tail(self, lines: int = TAIL_LINES) -> str:
@@ -134,11 +137,18 @@ class ManagedProcess:
         """CPU seconds and memory of the command with its descendants; the guard is not counted."""
         return procfs.tree_usage(self.pid) if self.pid and self.alive() else None
 
-    def _kill_session(self) -> None:
-        """What is left when the guard itself was killed."""
-        for pid in procfs.session_members(self._guard.pid):
+    def _kill_session(self) -> bool:
+        """Signal what is left when the guard itself was killed; True when there was something.
+
+        A collected guard's number may belong to a stranger by now; then nothing of ours is left (see ``leftovers``).
+        """
+        if self._guard.returncode is not None and procfs.start_mark(self._guard.pid) is not None:
+            return False
+        members = procfs.session_members(self._guard.pid)
+        for pid in members:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        return bool(members)
 
     def _forget(self) -> None:
         if self._guard.stdin is not None:

@@ -106,7 +106,6 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._transport.abort()
 
-    # called by httptools
     def on_url(self, url: bytes) -> None:
         self._url += url
 
