@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from server import Server
 
 TOOL_TEMPLATE = """{%- if tools %}<|im_start|>system

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from server import Reply, Server
 
 pytestmark = pytest.mark.requirement("API-3")

@@ -7,6 +7,7 @@ import time
 
 import openai
 import pytest
+
 from server import Server
 
 pytestmark = pytest.mark.model

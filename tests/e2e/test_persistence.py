@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from server import Server
 
 ECHO = {"text": "one two three"}
