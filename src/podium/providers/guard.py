@@ -78,10 +78,17 @@ def descendants(root: int) -> list[int]:
 
 
 def signal_all(child: int, number: int) -> None:
-    """Signal the command's process group and every other descendant."""
+    """Signal the command's process group and every other descendant, each once: many servers take a second SIGTERM
+    for an order to drop their requests.
+    """
+    others = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) != child:
+                others.append(pid)
     with contextlib.suppress(OSError):
         os.killpg(child, number)
-    for pid in descendants(os.getpid()):
+    for pid in others:
         with contextlib.suppress(OSError):
             os.kill(pid, number)
 

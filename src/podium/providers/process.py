@@ -121,7 +121,7 @@ class ManagedProcess:
                 self._kill_session()
                 await self._guard.wait()
         deadline = asyncio.get_running_loop().time() + _GUARD_MARGIN_S
-        while self._kill_session() and asyncio.get_running_loop().time() < deadline:
+        while self._kill_session() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - nothing tells us
             await asyncio.sleep(_PAUSE_S)
         self._forget()
 
