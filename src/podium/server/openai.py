@@ -104,6 +104,8 @@ class DataPlane:
     def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
         if not exchange.bytes_started:
             exchange.respond(*render_error(error, request_id))
+        elif not exchange.ended:
+            exchange.abort()  # a proper end would make half an answer look whole
 
 
 def _entry(name: str, created: float, version: ModelVersion | None) -> dict[str, object]:

@@ -9,6 +9,7 @@ import msgspec
 from podium.domain.cost import Cost
 from podium.domain.decision import Decision, Outcome
 from podium.domain.request import RequestHead
+from podium.errors import ProviderError
 from podium.ports import Clock
 from podium.services.meter import Metered
 from podium.services.sse import StreamRelay
@@ -71,11 +72,14 @@ class Attempt:
         self._error = code
 
     def answered(self, body: bytes) -> None:
-        """A whole body came: read its usage, if it says so."""
+        """A whole body came: read its usage, if it says so. Raises ``ProviderError`` for what is no JSON."""
         try:
             usage = _body.decode(body).usage
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.ValidationError:
             return
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            ref = self._decision.served
+            raise ProviderError(f"{ref}: its server sent no JSON ({error})", code="bad_answer") from None
         if usage is not None:
             self._input, self._output = usage.prompt_tokens, usage.completion_tokens
 

@@ -53,10 +53,13 @@ class Responder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayLimits:
-    """``deadlines`` per upstream call; a stream that waits gets a comment every ``heartbeat_s``."""
+    """``deadlines`` per upstream call; a stream that waits gets a comment every ``heartbeat_s``; nobody waits for a
+    place longer than ``queue_timeout_s``.
+    """
 
     deadlines: Deadlines = field(default_factory=Deadlines)
     heartbeat_s: float = 5.0
+    queue_timeout_s: float = 600.0
 
 
 class Gateway:
@@ -100,11 +103,13 @@ class Gateway:
             decision = self._decide(head, found, choice, ref, parent)
             try:
                 await self._attempt(head, decision, out)
-            except (ProviderError, Overloaded) as error:
+            except PodiumError as error:
                 if out.bytes_started:
                     self._break_stream(head, error, out)
                     return
-                if not error.retryable or position == len(order) - 1:
+                if not isinstance(error, ProviderError | Overloaded) or not error.retryable:
+                    raise
+                if position == len(order) - 1:
                     raise
                 parent = decision.id
             else:
@@ -194,9 +199,9 @@ class Gateway:
 
     async def _wait(self, head: RequestHead, decision: Decision, version: ModelVersion, out: Responder) -> Lease:
         """Wait for a place. A stream gets its headers and a comment every few seconds meanwhile."""
-        total = self.limits.deadlines.total_s
+        longest = self.limits.queue_timeout_s
         if not head.stream:
-            return await self._pool.lease(version, total)
+            return await self._pool.lease(version, longest)
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
@@ -209,7 +214,7 @@ class Gateway:
 
         timer = loop.call_later(self.limits.heartbeat_s, beat)
         try:
-            return await self._pool.lease(version, total)
+            return await self._pool.lease(version, longest)
         finally:
             timer.cancel()
 

@@ -134,11 +134,11 @@ class Pool:
 
     def _abandon(self, slot: Slot, waiter: asyncio.Future[Lease]) -> None:
         """A waiter left: it must hold neither a queue entry nor a place granted in the very moment it left."""
-        if waiter.done():
-            if not waiter.cancelled() and waiter.exception() is None:
+        if waiter.done() and not waiter.cancelled():
+            if waiter.exception() is None:
                 waiter.result().release()
             return
-        waiter.cancel()
+        waiter.cancel()  # already so when the waiting task itself was cancelled; it is in the queue all the same
         with contextlib.suppress(ValueError):
             slot.waiters.remove(waiter)
 

@@ -16,6 +16,7 @@ _any = msgspec.json.Decoder()
 _DONE = b"[DONE]"
 _USAGE = b'"usage"'
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{')
+_FIELD = re.compile(rb"\s*(?::|(?:event|id|retry)\b)")
 _LIMIT = 8 * 1024 * 1024
 
 
@@ -29,7 +30,7 @@ class StreamRelay:
     events: int = 0
     done: bool = False
     broken: str | None = None
-    """Why the stream cannot be continued: an upstream error event, or an event over 8 MiB."""
+    """Why the stream cannot be continued: an upstream error event, an event over 8 MiB, no events at all."""
     _rest: bytes = field(default=b"", repr=False)
     _last: bytes = field(default=b"", repr=False)
 
@@ -68,7 +69,13 @@ class StreamRelay:
             if not event.strip():
                 continue
             payload = _payload(event)
+            if payload is None and not _FIELD.match(event):
+                self.broken = "the model's server sent something that is no event stream"
+                break
             if payload == _DONE:
+                if not self.events:
+                    self.broken = "the model's server ended the stream before it began to answer"
+                    break
                 self.done = True
                 out.append(event + newline)
                 break
