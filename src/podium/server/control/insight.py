@@ -16,7 +16,7 @@ from podium.core import history
 from podium.domain.evidence import Evidence
 from podium.domain.model import Lifecycle
 from podium.domain.swap import Event
-from podium.errors import NotFound
+from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Limit, ServicesDep
@@ -36,10 +36,19 @@ class FeedbackBody(BaseModel):
     comment: str | None = Field(default=None, max_length=2000)
 
 
+async def _flushed(services: Services) -> StoreError | None:
+    """Write what waits, so that it can be read. While the disk is full, what is on it can be read all the same."""
+    try:
+        await services.recorder.flush()
+    except StoreError as error:
+        return error
+    return None
+
+
 @router.get("/decisions")
 async def list_decisions(services: ServicesDep, limit: Limit = 50) -> views.Json:
     """The newest decisions with their outcomes."""
-    await services.recorder.flush()
+    await _flushed(services)
     found = await services.store.recent_decisions(Page(limit=limit))
     return {"decisions": [{"request_id": d.request_id, **views.attempt(d, o)} for d, o in found]}
 
@@ -47,8 +56,10 @@ async def list_decisions(services: ServicesDep, limit: Limit = 50) -> views.Json
 @router.get("/decisions/{request_id}")
 async def explain(request_id: str, services: ServicesDep) -> views.Json:
     """Why a request was served as it was, attempt by attempt, candidate by candidate."""
-    await services.recorder.flush()
+    failed = await _flushed(services)
     found = await services.store.find_decisions(request_id)
+    if not found and failed is not None:
+        raise failed
     if not found:
         raise NotFound(f"no request {request_id[:64]!r} is on record; the header x-request-id of a reply names it")
     scores = await services.store.find_feedback(request_id)
@@ -77,7 +88,7 @@ def _evidence(services: Services) -> dict[tuple[str, str], Evidence]:
 @router.get("/stats")
 async def stats(services: ServicesDep) -> views.Json:
     """What was measured, per task and version, and how the recorder keeps up."""
-    await services.recorder.flush()
+    await _flushed(services)
     rows = [
         {"task": task, "ref": ref, **views.evidence_json(item)}
         for (task, ref), item in sorted(_evidence(services).items())
@@ -93,7 +104,7 @@ def _recorder(services: Services) -> views.Json:
 @router.get("/costs")
 async def costs(services: ServicesDep) -> views.Json:
     """Time, memory and CPU per version over all its recorded requests."""
-    await services.recorder.flush()
+    await _flushed(services)
     totals: defaultdict[str, list[Evidence]] = defaultdict(list)
     for (_, ref), item in _evidence(services).items():
         totals[ref].append(item)
@@ -152,7 +163,7 @@ async def events(
     """Recorded events after an id; live ones as server-sent events when ``Accept: text/event-stream``."""
     if "text/event-stream" in request.headers.get("accept", ""):
         return StreamingResponse(_live(services), media_type="text/event-stream")
-    await services.recorder.flush()
+    await _flushed(services)
     found = await services.store.events(after, Page(limit=limit))
     return {"events": [views.event(item) for item in found]}
 
