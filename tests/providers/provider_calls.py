@@ -38,7 +38,8 @@ class Running:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 def version_of(source: Source, facts: Facts) -> ModelVersion:
