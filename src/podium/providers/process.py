@@ -102,8 +102,8 @@ class ManagedProcess:
         return started
 
     def alive(self) -> bool:
-        """False once the command and its guard ended."""
-        return self._guard.returncode is None
+        """False once the command ended, although its guard may still be about to tell."""
+        return self._guard.returncode is None and procfs.living(self.pid)
 
     async def wait(self) -> int:
         """Exit status of the command (128 + signal when a signal ended it)."""
@@ -135,7 +135,7 @@ class ManagedProcess:
 
     def usage(self) -> ProcessUsage | None:
         """CPU seconds and memory of the command with its descendants; the guard is not counted."""
-        return procfs.tree_usage(self.pid) if self.pid and self.alive() else None
+        return procfs.tree_usage(self.pid) if self.pid and self._guard.returncode is None else None
 
     def _kill_session(self) -> bool:
         """Signal what is left when the guard itself was killed; True when there was something.

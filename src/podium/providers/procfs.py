@@ -28,6 +28,14 @@ def start_mark(pid: int) -> str | None:
     return None
 
 
+def living(pid: int) -> bool:
+    """Whether the process still runs; a zombie that nobody has collected yet does not."""
+    if _LINUX:
+        stat = _stat(pid)
+        return stat is not None and stat[0] not in ("Z", "X")
+    return psutil.pid_exists(pid)
+
+
 def session_members(session: int) -> list[int]:
     """Processes of the session led by ``session``, living ones only."""
     found = []
