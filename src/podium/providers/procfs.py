@@ -33,7 +33,7 @@ def living(pid: int) -> bool:
     if _LINUX:
         stat = _stat(pid)
         return stat is not None and stat[0] not in ("Z", "X")
-    return psutil.pid_exists(pid)
+    return bool(psutil.pid_exists(pid))
 
 
 def session_members(session: int) -> list[int]:
