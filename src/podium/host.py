@@ -78,8 +78,11 @@ def _nvidia() -> Found:
                     evidence=f"NVML device {index}",
                 )
             )
+    except pynvml.NVMLError as error:
+        return [], f"NVML does not say what there is: {error}"
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
     return devices, None if devices else "NVML lists no device"
 
 
