@@ -35,6 +35,12 @@ def test_a_task_nobody_configured_exists_once_named_with_the_installations_strat
     assert store.specs == []
 
 
+def test_a_draft_of_a_task_begins_with_the_installations_strategy_and_is_not_kept() -> None:
+    tasks, _ = made()
+    assert tasks.draft("poetry") == TaskSpec(name="poetry", strategy="classic")
+    assert not tasks.known("poetry")
+
+
 async def test_settings_are_stored_before_they_hold() -> None:
     tasks, store = made()
     spec = TaskSpec(name="poetry", criteria=Criteria(min_quality=0.5))

@@ -129,7 +129,9 @@ class Gateway:
         else:
             explicit = self._registry.resolve(head.model).ref
             found = Classification(task=head.task or DEFAULT_TASK, confidence=1.0, rule="explicit")
-        task = self._tasks.ensure(found.task).name
+        task = found.task
+        if not self._tasks.known(task):
+            self._selector.meet(self._tasks.ensure(task))
         return found, self._selector.choose(
             task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria
         )

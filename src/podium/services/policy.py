@@ -15,7 +15,7 @@ from podium.core.selection import PolicySnapshot
 from podium.domain.decision import Choice
 from podium.domain.evidence import Evidence
 from podium.domain.model import ModelVersion
-from podium.domain.task import Binding, Criteria, Weights
+from podium.domain.task import Binding, Criteria, TaskSpec, Weights
 from podium.ports import Clock, Recorded
 from podium.services.registry import Registry
 from podium.services.selector import Selector
@@ -68,6 +68,11 @@ class Policy:
     ) -> Choice:
         """The choice for a request of ``size`` bytes. Raises ``NoCandidate``."""
         return self._selector.choose(task, needs=needs, size=size, explicit=explicit, criteria=criteria)
+
+    def meet(self, spec: TaskSpec) -> None:
+        """Take in one task that a caller named for the first time."""
+        snapshot = self._selector.snapshot
+        self._selector.replace(replace(snapshot, tasks={**snapshot.tasks, spec.name: spec}))
 
     def refresh(self) -> None:
         """Read registry, tasks and machine again."""

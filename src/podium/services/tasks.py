@@ -61,7 +61,11 @@ class Tasks:
         check_name(name)
         if len(self._specs) >= MAX_TASKS:
             raise InvalidRequest(f"{MAX_TASKS} task names are in use; reuse one of them", param="task")
-        return self._keep(TaskSpec(name=name, strategy=self._strategy))
+        return self._keep(self.draft(name))
+
+    def draft(self, name: str) -> TaskSpec:
+        """The task as it is, or as it would begin; nothing is kept."""
+        return self._specs.get(name) or TaskSpec(name=name, strategy=self._strategy)
 
     async def put(self, spec: TaskSpec) -> None:
         """Create or replace a task's settings."""

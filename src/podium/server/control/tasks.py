@@ -64,7 +64,7 @@ async def show_task(task: str, services: ServicesDep) -> views.Json:
 @router.put("/tasks/{task}")
 async def set_task(task: str, body: TaskBody, services: ServicesDep) -> views.Json:
     """Create a task or change its settings."""
-    spec = services.tasks.get(task) if services.tasks.known(task) else TaskSpec(name=task)
+    spec = services.tasks.draft(task)
     if body.criteria is not None:
         spec = replace(spec, criteria=read_criteria(body.criteria))
     if body.strategy is not None:
