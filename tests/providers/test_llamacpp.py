@@ -123,13 +123,25 @@ async def test_a_client_that_leaves_frees_the_slot_within_half_a_second(load):
         assert status == 200
         return any(slot["is_processing"] for slot in json.loads(body))
 
-    heard = []
+    heard, generating = [], asyncio.Event()
+
+    def sink(data):
+        heard.append(data)
+        if len(heard) > 2:
+            generating.set()
+
     reply = await instance.send(chat(instance.model, "Count to a thousand.", stream=True, max_tokens=450))
+    relaying = asyncio.create_task(reply.relay(sink))
+    async with asyncio.timeout(20):
+        await generating.wait()
     assert await busy()
-    reply.close()
+    relaying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await relaying
     async with asyncio.timeout(0.5):
         while await busy():
             pass  # each look is a round trip to the worker
+    heard.clear()
     await (await instance.send(chat(instance.model, "Hi", stream=True, max_tokens=2))).relay(heard.append)
     assert heard
 
