@@ -1,0 +1,109 @@
+"""Swaps as a service: one at a time per task, and a failure at any step leaves the old version serving."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from podium.config import Config
+from podium.domain.model import Source
+from podium.domain.swap import Swap, SwapState
+from podium.errors import Conflict, StoreError
+from podium.ports import Page
+from podium.runtime import Gateway
+from podium.services.onboarding import Registration
+
+
+async def add(gateway: Gateway, folder: Path, ref: str, **script: Any) -> None:
+    path = folder / f"{ref}.json"
+    path.write_text(json.dumps({"text": ref, **script}))
+    name, _, version = ref.partition("@")
+    source = Source(provider="scripted", location=str(path), settings=MappingProxyType({}))
+    order = Registration(name=name, version=version, source=source, activate=True)
+    _, _, problem = await gateway.services.onboarding.add(order, "test")
+    assert problem is None
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """``work`` is bound to ``m@1``; ``m@2`` and ``m@3`` could take over."""
+    async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
+        for ref in ("m@1", "m@2", "m@3"):
+            await add(gateway, tmp_path, ref)
+        assert (await gateway.services.swapper.swap("work", "m@1", by="test")).ok
+        yield gateway
+
+
+def bound(gateway: Gateway) -> str | None:
+    found = gateway.services.swapper.binding("work")
+    return found.ref if found else None
+
+
+@pytest.mark.requirement("SWP-1")
+async def test_orders_for_one_task_are_carried_out_one_after_the_other(running: Gateway):
+    swapper = running.services.swapper
+    first, second = await asyncio.gather(swapper.swap("work", "m@2", by="a"), swapper.swap("work", "m@3", by="b"))
+    assert (first.before, first.after) == ("m@1", "m@2")
+    assert (second.before, second.after) == ("m@2", "m@3")
+    binding = swapper.binding("work")
+    assert binding is not None
+    assert binding.ref == "m@3"
+    assert binding.previous[:2] == ("m@2", "m@1")
+
+
+@pytest.mark.requirement("SWP-1", "OPS-4")
+@pytest.mark.parametrize("state", [SwapState.REQUESTED, SwapState.VALIDATING, SwapState.PROMOTED])
+async def test_a_swap_that_cannot_be_recorded_moves_nothing(
+    running: Gateway, monkeypatch: pytest.MonkeyPatch, state: SwapState
+):
+    store = running.services.store
+    save = store.save_swap
+
+    async def failing(swap: Swap, *rest: Any) -> None:
+        if swap.state in (state, SwapState.FAILED) or state is SwapState.REQUESTED:
+            raise StoreError("the disk is full")
+        await save(swap, *rest)
+
+    monkeypatch.setattr(store, "save_swap", failing)
+    failed = await running.services.swapper.swap("work", "m@2", by="test")
+    assert not failed.ok
+    assert failed.error is not None
+    assert "the disk is full" in failed.error
+    assert bound(running) == "m@1"
+    monkeypatch.undo()
+    assert (await running.services.swapper.swap("work", "m@2", by="test")).ok
+    assert bound(running) == "m@2"
+
+
+@pytest.mark.requirement("SWP-1")
+async def test_a_cancelled_swap_is_recorded_as_failed_and_frees_the_task(running: Gateway, tmp_path: Path):
+    await add(running, tmp_path, "slow@1", load_ms=400)
+    await running.services.pool.unload("slow@1")
+    order = asyncio.create_task(running.services.swapper.swap("work", "slow@1", by="test"))
+    async with asyncio.timeout(5):
+        while not any(view.ref == "slow@1" and view.state == "loading" for view in running.services.pool.views()):
+            await asyncio.sleep(0)  # noqa: ASYNC110 - the pool has no event for a test to wait on
+    order.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await order
+    newest = (await running.services.store.swaps("work", Page(limit=1)))[0]
+    assert newest.state is SwapState.FAILED
+    assert newest.error is not None
+    assert "cancelled" in newest.error
+    assert bound(running) == "m@1"
+    assert (await running.services.swapper.swap("work", "m@2", by="test")).ok
+
+
+@pytest.mark.requirement("REG-3")
+async def test_a_bound_version_is_not_given_up_and_the_refusal_names_its_tasks(running: Gateway):
+    swapper = running.services.swapper
+    await swapper.swap("other", "m@1", by="test")
+    with pytest.raises(Conflict, match="other, work"):
+        swapper.refuse_if_bound("m@1")
+    swapper.refuse_if_bound("m@3")
