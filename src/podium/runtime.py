@@ -190,7 +190,7 @@ def gateway_limits(config: Config) -> GatewayLimits:
     """Time limits of the data plane as configured."""
     times = config.timeouts
     deadlines = Deadlines(connect_s=times.connect_s, first_token_s=times.first_token_s, total_s=times.total_s)
-    return GatewayLimits(deadlines=deadlines)
+    return GatewayLimits(deadlines=deadlines, queue_timeout_s=config.pool.queue_timeout_s)
 
 
 async def apply_models(services: Services, config: Config, names: tuple[str, ...]) -> list[str]:

@@ -49,6 +49,9 @@ class Pool:
     ] = None
     keep_warm_days: Annotated[float, Meta(ge=0, description="How long a replaced version stays deprecated")] = 7.0
     queue_limit: Annotated[int, Meta(ge=1, description="Requests that may wait for one model")] = 256
+    queue_timeout_s: Annotated[
+        Seconds, Meta(description="Longest wait for a place on a loaded model, loading included")
+    ] = 600.0
     load_timeout_s: Annotated[Seconds, Meta(description="Longest time one model may take to start")] = 300.0
     idle_ttl_s: Annotated[
         float, Meta(ge=0, description="Unload a model after this long without a request; 0 keeps it")
