@@ -85,10 +85,12 @@ async def test_a_swap_that_cannot_be_recorded_moves_nothing(
 async def test_a_cancelled_swap_is_recorded_as_failed_and_frees_the_task(running: Gateway, tmp_path: Path):
     await add(running, tmp_path, "slow@1", load_ms=400)
     await running.services.pool.unload("slow@1")
+    heard = running.services.events.subscribe()
     order = asyncio.create_task(running.services.swapper.swap("work", "slow@1", by="test"))
     async with asyncio.timeout(5):
-        while not any(view.ref == "slow@1" and view.state == "loading" for view in running.services.pool.views()):
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the pool has no event for a test to wait on
+        async for event in heard:
+            if (event.kind, event.subject) == ("instance.loading", "slow@1"):
+                break
     order.cancel()
     with pytest.raises(asyncio.CancelledError):
         await order
