@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fakes import MB, FakeClock, FakeProvider, version
 
+from fakes import MB, FakeClock, FakeProvider, version
 from podium.domain.instance import InstanceState
 from podium.errors import LoadFailed, Overloaded, ProviderTimeout
 from podium.services.pool import Pool, PoolLimits
@@ -107,6 +107,7 @@ async def test_releasing_twice_gives_one_place_back():
     assert pool.lease_now(A) is None
 
 
+@pytest.mark.requirement("POOL-3")
 async def test_a_wait_has_a_deadline_and_says_what_it_waited_for():
     provider = FakeProvider()
     provider.gate.clear()
@@ -117,6 +118,7 @@ async def test_a_wait_has_a_deadline_and_says_what_it_waited_for():
     await pool.close()
 
 
+@pytest.mark.requirement("POOL-3")
 async def test_a_full_queue_refuses_with_an_honest_retry_after():
     pool, *_ = make(FakeProvider(concurrency=1), queue_limit=1)
     held = await pool.lease(A, 5)

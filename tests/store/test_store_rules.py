@@ -162,6 +162,7 @@ async def test_a_decision_takes_at_most_two_kilobytes_with_a_dozen_different_can
     assert path.stat().st_size / 500 <= 2_600, "row, choice and indexes on disk"
 
 
+@pytest.mark.requirement("COST-4")
 async def test_pruning_keeps_the_newest_and_forgets_unused_choices(store: SqliteStore) -> None:
     pairs = tuple(attempt(n, choice(task=f"t{n // 10}"), at=float(n)) for n in range(100))
     await store.write_batch(Batch(decisions=pairs))
