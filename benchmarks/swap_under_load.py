@@ -44,7 +44,7 @@ async def call(port: int, method: str, path: str, body: object) -> dict:
 async def stream(port: int) -> tuple[str, bool, bool]:
     """(version named in the header, whole, every word is that version's)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    raw = json.dumps({"model": "task:work", "stream": True, "messages": [{"role": "user", "content": "go"}]}).encode()
+    raw = json.dumps({"model": "task:jobs", "stream": True, "messages": [{"role": "user", "content": "go"}]}).encode()
     writer.write(
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
         b"content-length: " + str(len(raw)).encode() + b"\r\n\r\n" + raw
@@ -70,7 +70,7 @@ async def run(port: int, folder: Path, swaps: int, streams: int) -> dict:
         await call(
             port, "POST", "/api/v1/models", {"name": name, "version": version, "source": source, "activate": True}
         )
-    await call(port, "POST", "/api/v1/tasks/work/swap", {"to": "m@a"})
+    await call(port, "POST", "/api/v1/tasks/jobs/swap", {"to": "m@a"})
     ended = asyncio.Event()
     results: list[tuple[str, bool, bool]] = []
     failures: list[str] = []
@@ -86,7 +86,7 @@ async def run(port: int, folder: Path, swaps: int, streams: int) -> dict:
     taken, order_ms, late = [], [], 0
     for number in range(swaps):
         began = time.perf_counter()
-        done = await call(port, "POST", "/api/v1/tasks/work/swap", {"to": "m@b" if number % 2 == 0 else "m@a"})
+        done = await call(port, "POST", "/api/v1/tasks/jobs/swap", {"to": "m@b" if number % 2 == 0 else "m@a"})
         order_ms.append((time.perf_counter() - began) * 1000)
         if not done["ok"]:
             failures.append(done["error"])

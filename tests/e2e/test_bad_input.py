@@ -28,7 +28,7 @@ def raw(body: bytes) -> Callable[[Server], Reply]:
 
 
 def swap(**body: object) -> Callable[[Server], Reply]:
-    return lambda server: server.call("POST", "/api/v1/tasks/work/swap", body)
+    return lambda server: server.call("POST", "/api/v1/tasks/jobs/swap", body)
 
 
 def add(provider: str, location: str, **more: object) -> Callable[[Server], Reply]:

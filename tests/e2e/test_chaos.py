@@ -218,7 +218,7 @@ def test_a_full_disk_stops_the_record_and_not_the_answers(tmp_path: Path, kind: 
         assert refused.status == 503, refused.body
         assert refused.error["code"] == "store_unavailable"
         assert server.call("GET", "/api/v1/models/other@1").status == 404
-        swap = server.call("POST", "/api/v1/tasks/work/swap", {"to": "m@1"})
+        swap = server.call("POST", "/api/v1/tasks/jobs/swap", {"to": "m@1"})
         assert swap.status in (200, 503)
         assert swap.status == 503 or not swap.json["ok"]
         lost = dropped()

@@ -29,18 +29,18 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 15) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``m@1`` is active with one request on record, ``m@2`` took the task ``work`` over from it."""
+    """``m@1`` is active with one request on record, ``m@2`` took the task ``jobs`` over from it."""
     server = Server(tmp_path_factory.mktemp("control") / "home").start()
     server.script("m@1", text=TEXT)
     server.script("m@2", text=TEXT)
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@1", "reason": "first"})
-    assert server.chat("task:work", headers={"x-request-id": "known"}).status == 200
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@2", "reason": "second"})
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@1", "reason": "first"})
+    assert server.chat("task:jobs", headers={"x-request-id": "known"}).status == 200
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@2", "reason": "second"})
     yield server
     server.stop()
 
 
-PARAMETERS = {"spec": "m@1", "task": "work", "request_id": "known", "alias": "short"}
+PARAMETERS = {"spec": "m@1", "task": "jobs", "request_id": "known", "alias": "short"}
 
 
 def test_the_openapi_document_describes_what_is_there_and_every_get_answers(shared: Server):
@@ -76,7 +76,7 @@ def test_a_swap_is_seen_live_on_the_event_stream(server: Server):
         assert reply.status == 200
         assert reply.getheader("content-type", "").startswith("text/event-stream")
         assert reply.readline() == b": listening\n"
-        server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@1", "reason": "live"})
+        server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@1", "reason": "live"})
         seen = []
         while not seen or seen[-1]["kind"] != "swap.completed":
             line = reply.readline()
@@ -85,7 +85,7 @@ def test_a_swap_is_seen_live_on_the_event_stream(server: Server):
                 seen.append(json.loads(line[6:]))
     kinds = [event["kind"] for event in seen]
     assert kinds == ["swap.started", "swap.validated", "swap.warmed", "swap.completed"]
-    assert seen[-1]["subject"] == "work"
+    assert seen[-1]["subject"] == "jobs"
     assert seen[-1]["data"]["after"] == "m@1"
     recorded = [event["kind"] for event in server.ok("GET", "/api/v1/events?limit=1000")["events"]]
     assert [kind for kind in recorded if kind in kinds and kind != "swap.warmed"] == [
@@ -176,20 +176,20 @@ def test_scores_equal_a_computation_by_hand_and_limits_become_hard_with_evidence
     server.script("fast@1", text=TEXT)
     server.script("slow@1", text=TEXT, latency_ms=60)
     for ref in ("slow@1", "fast@1"):
-        server.ok("POST", "/api/v1/tasks/work/swap", {"to": ref})
+        server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": ref})
         for number in range(10):
-            flagged = server.chat("task:work", headers=limits(max_latency_ms=30))
+            flagged = server.chat("task:jobs", headers=limits(max_latency_ms=30))
             assert flagged.headers["x-podium-model"] == ref, "a limit without enough evidence is best effort"
             request_id = flagged.headers["x-request-id"]
             score = 1.0 if ref == "fast@1" else (0.5 if number % 2 else 0.0)
             server.ok("POST", "/api/v1/feedback", {"request_id": request_id, "score": score})
-    evidence = server.ok("GET", "/api/v1/tasks/work")["evidence"]
+    evidence = server.ok("GET", "/api/v1/tasks/jobs")["evidence"]
     assert {ref: row["samples"] for ref, row in evidence.items()} == {"fast@1": 10, "slow@1": 10}
     assert evidence["fast@1"]["quality"] == 1.0
     assert evidence["slow@1"]["quality"] == 0.25
     assert evidence["slow@1"]["latency_ms"] > 60
 
-    reply = server.chat("task:work", headers=limits(max_latency_ms=500, max_memory_mb=1000))
+    reply = server.chat("task:jobs", headers=limits(max_latency_ms=500, max_memory_mb=1000))
     (attempt,) = server.ok("GET", f"/api/v1/decisions/{reply.headers['x-request-id']}")["attempts"]
     assert attempt["strategy"] == "bound"
     for candidate in attempt["candidates"]:
@@ -212,13 +212,13 @@ def test_scores_equal_a_computation_by_hand_and_limits_become_hard_with_evidence
     assert attempt["expected"]["latency_ms"] == pytest.approx(evidence["fast@1"]["latency_ms"])
     assert attempt["fallbacks"] == ["slow@1"]
 
-    hard = server.chat("task:work", headers=limits(max_latency_ms=30, min_quality=0.9))
+    hard = server.chat("task:jobs", headers=limits(max_latency_ms=30, min_quality=0.9))
     (attempt,) = server.ok("GET", f"/api/v1/decisions/{hard.headers['x-request-id']}")["attempts"]
     dropped = {c["ref"]: c["dropped"] for c in attempt["candidates"]}
     assert dropped["fast@1"] is None
     assert "latency" in dropped["slow@1"]
     assert "quality" in dropped["slow@1"]
-    nobody = server.chat("task:work", headers=limits(max_latency_ms=0.001))
+    nobody = server.chat("task:jobs", headers=limits(max_latency_ms=0.001))
     assert nobody.status == 422
     assert "fast@1" in nobody.error["message"]
     assert "slow@1" in nobody.error["message"]
@@ -229,11 +229,11 @@ def test_a_deprecated_version_is_not_chosen_and_a_bound_one_cannot_be_retired(se
     server.script("m@1", text=TEXT)
     server.script("m@2", text=TEXT)
     server.ok("POST", "/api/v1/models/m@2/activate", {"reason": "both"})
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@2"})
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@2"})
     for order in ("retire", "deprecate"):
         reply = server.call("POST", f"/api/v1/models/m@2/{order}", {"reason": "no"})
         assert reply.status == 409
-        assert "work" in reply.error["message"]
+        assert "jobs" in reply.error["message"]
     server.ok("POST", "/api/v1/models/m@1/deprecate", {"reason": "old now"})
     for _ in range(3):
         assert server.chat("auto").headers["x-podium-model"] == "m@2"

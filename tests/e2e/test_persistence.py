@@ -51,12 +51,12 @@ def test_kill_9_at_many_moments_loses_no_acknowledged_registration_or_swap(tmp_p
     bound = "m@0"
     for round_number in range(1, 6):
         server.script(f"m@{round_number}", **ECHO)
-        swap = server.ok("POST", "/api/v1/tasks/work/swap", {"to": f"m@{round_number}"})
+        swap = server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": f"m@{round_number}"})
         assert swap["ok"], swap
         bound = f"m@{round_number}"
         server.kill()
         server.start()
-        assert server.ok("GET", "/api/v1/tasks/work")["bound_to"] == bound
+        assert server.ok("GET", "/api/v1/tasks/jobs")["bound_to"] == bound
         assert server.ok("GET", "/api/v1/models")["total"] == round_number + 1
     server.stop()
 

@@ -95,14 +95,14 @@ def upstream() -> Iterator[tuple[type[Upstream], str]]:
 def test_a_failure_before_the_first_byte_is_served_by_the_fallback(server: Server, kind: str, stream: bool):
     server.script("bad@1", **faulty(kind, after_chunks=0))
     server.script("good@1", text=TEXT)
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "bad@1"})
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "bad@1"})
     if stream:
-        headers, events = read_stream(server, "task:work", "boom")
+        headers, events = read_stream(server, "task:jobs", "boom")
         assert text_of(events) == TEXT
         assert events[-1] == b"data: [DONE]"
         assert not any(event.startswith(b"event: error") for event in events)
     else:
-        reply = server.chat("task:work", "boom")
+        reply = server.chat("task:jobs", "boom")
         headers = reply.headers
         assert reply.status == 200, reply.body
         assert reply.json["choices"][0]["message"]["content"] == TEXT
@@ -139,8 +139,8 @@ def test_a_stream_that_starts_with_an_error_or_nothing_is_served_by_the_fallback
     added = server.add("bad@1", "openai", url)
     assert added["problem"] is None, added
     server.script("good@1", text=TEXT)
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "bad@1"})
-    headers, events = read_stream(server, "task:work", "boom")
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "bad@1"})
+    headers, events = read_stream(server, "task:jobs", "boom")
     assert headers["x-podium-model"] == "good@1"
     assert text_of(events) == TEXT
     assert [attempt["served"] for attempt in explain(server, headers)] == ["bad@1", "good@1"]
@@ -151,8 +151,8 @@ def test_a_stream_that_starts_with_an_error_or_nothing_is_served_by_the_fallback
 def test_a_request_the_model_refuses_is_not_sent_to_another_one(server: Server, status: int):
     server.script("bad@1", **faulty("error", status=status))
     server.script("good@1", text=TEXT)
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "bad@1"})
-    reply = server.chat("task:work", "boom", headers={"x-request-id": "req-refused"})
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "bad@1"})
+    reply = server.chat("task:jobs", "boom", headers={"x-request-id": "req-refused"})
     assert reply.status == status
     assert reply.error["message"] == "bad@1: scripted failure"
     (only,) = explain(server, {"x-request-id": "req-refused"})
@@ -181,8 +181,8 @@ def test_a_stream_that_breaks_ends_with_one_error_event_and_nothing_after_it(tmp
     try:
         server.script("bad@1", **faulty(kind, after_chunks=2))
         server.script("good@1", text=TEXT)
-        server.ok("POST", "/api/v1/tasks/work/swap", {"to": "bad@1"})
-        headers, events = read_stream(server, "task:work", "boom")
+        server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "bad@1"})
+        headers, events = read_stream(server, "task:jobs", "boom")
         assert headers["x-podium-model"] == "bad@1"
         assert text_of(events[:-1]) == "one two"
         assert len(events) == 3
@@ -194,7 +194,7 @@ def test_a_stream_that_breaks_ends_with_one_error_event_and_nothing_after_it(tmp
         (only,) = explain(server, headers)
         assert only["outcome"]["error"] == error["code"]
         assert only["outcome"]["ttft_ms"] is not None
-        assert server.chat("task:work").status == 200
+        assert server.chat("task:jobs").status == 200
     finally:
         server.stop()
 

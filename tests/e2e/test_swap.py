@@ -35,22 +35,22 @@ def consume(server: Server, model: str) -> tuple[str, str, bool]:
 def test_streams_across_swaps_and_rollbacks_are_whole_and_come_from_the_version_they_name(server: Server):
     server.script("m@a", **words("alpha"))
     server.script("m@b", **words("beta"))
-    assert server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@a"})["ok"]
+    assert server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@a"})["ok"]
     ended = threading.Event()
     results: list[tuple[str, str, bool]] = []
 
     def client() -> None:
         while not ended.is_set():
-            results.append(consume(server, "task:work"))
+            results.append(consume(server, "task:jobs"))
 
     with ThreadPoolExecutor(8) as threads:
         running = [threads.submit(client) for _ in range(8)]
         for number in range(20):
             order = "rollback" if number % 2 else "swap"
             body = {} if number % 2 else {"to": "m@b"}
-            done = server.ok("POST", f"/api/v1/tasks/work/{order}", body)
+            done = server.ok("POST", f"/api/v1/tasks/jobs/{order}", body)
             assert done["ok"], done
-            served, _, _ = consume(server, "task:work")
+            served, _, _ = consume(server, "task:jobs")
             assert served == done["after"], "a request ordered after the swap went to the old version"
         ended.set()
         for future in running:
@@ -64,13 +64,13 @@ def test_streams_across_swaps_and_rollbacks_are_whole_and_come_from_the_version_
 @pytest.mark.requirement("SWP-1")
 def test_a_version_that_cannot_load_leaves_the_old_one_serving(server: Server, tmp_path: Path):
     server.script("m@a", text="alpha")
-    assert server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@a"})["ok"]
+    assert server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@a"})["ok"]
     server.add("broken@1", "command", "/bin/false ${PORT}", activate=False)
-    failed = server.ok("POST", "/api/v1/tasks/work/swap", {"to": "broken@1"})
+    failed = server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "broken@1"})
     assert not failed["ok"]
     assert failed["state"] == "failed"
     assert failed["error"]
-    assert server.chat("task:work").headers["x-podium-model"] == "m@a"
+    assert server.chat("task:jobs").headers["x-podium-model"] == "m@a"
     kinds = [event["kind"] for event in server.ok("GET", "/api/v1/events?limit=1000")["events"]]
     assert "swap.failed" in kinds
     assert "swap.completed" in kinds
@@ -101,8 +101,8 @@ def test_a_candidate_without_a_required_capability_is_blocked_with_the_gap(serve
 def test_misuse_of_a_swap_is_an_error_that_says_what_is_wrong(server: Server, body, status, word):
     server.script("m@a", text="alpha")
     server.script("m@b", text="beta")
-    server.ok("POST", "/api/v1/tasks/work/swap", {"to": "m@a"})
-    reply = server.call("POST", "/api/v1/tasks/work/swap", body)
+    server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@a"})
+    reply = server.call("POST", "/api/v1/tasks/jobs/swap", body)
     assert reply.status == status, reply.body
     assert word in reply.error["message"]
 
@@ -111,10 +111,10 @@ def test_misuse_of_a_swap_is_an_error_that_says_what_is_wrong(server: Server, bo
 def test_rolling_back_goes_step_by_step_and_never_in_a_circle(server: Server):
     for name in "abc":
         server.script(f"m@{name}", text=name)
-        assert server.ok("POST", "/api/v1/tasks/work/swap", {"to": f"m@{name}"})["ok"]
-    assert server.ok("POST", "/api/v1/tasks/work/rollback")["after"] == "m@b"
-    assert server.ok("POST", "/api/v1/tasks/work/rollback")["after"] == "m@a"
-    reply = server.call("POST", "/api/v1/tasks/work/rollback", {})
+        assert server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": f"m@{name}"})["ok"]
+    assert server.ok("POST", "/api/v1/tasks/jobs/rollback")["after"] == "m@b"
+    assert server.ok("POST", "/api/v1/tasks/jobs/rollback")["after"] == "m@a"
+    reply = server.call("POST", "/api/v1/tasks/jobs/rollback", {})
     assert reply.status == 409
     assert "predecessor" in reply.error["message"]
 
@@ -125,12 +125,12 @@ def test_concurrent_swaps_of_one_task_are_serialised_and_each_is_answered(server
         server.script(f"m@{name}", text=name)
     with ThreadPoolExecutor(8) as threads:
         orders = [
-            threads.submit(server.call, "POST", "/api/v1/tasks/work/swap", {"to": f"m@{'abcd'[n % 4]}"})
+            threads.submit(server.call, "POST", "/api/v1/tasks/jobs/swap", {"to": f"m@{'abcd'[n % 4]}"})
             for n in range(16)
         ]
         replies = [order.result() for order in orders]
     assert {reply.status for reply in replies} <= {200, 409}
-    done = [swap for swap in server.ok("GET", "/api/v1/swaps?task=work")["swaps"] if swap["ok"]]
+    done = [swap for swap in server.ok("GET", "/api/v1/swaps?task=jobs")["swaps"] if swap["ok"]]
     assert len(done) == sum(reply.status == 200 for reply in replies)
     done.sort(key=lambda swap: swap["finished_at"])
     for earlier, later in pairwise(done):

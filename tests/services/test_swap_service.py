@@ -32,26 +32,26 @@ async def add(gateway: Gateway, folder: Path, ref: str, **script: Any) -> None:
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Gateway]:
-    """``work`` is bound to ``m@1``; ``m@2`` and ``m@3`` could take over."""
+    """``jobs`` is bound to ``m@1``; ``m@2`` and ``m@3`` could take over."""
     async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
         for ref in ("m@1", "m@2", "m@3"):
             await add(gateway, tmp_path, ref)
-        assert (await gateway.services.swapper.swap("work", "m@1", by="test")).ok
+        assert (await gateway.services.swapper.swap("jobs", "m@1", by="test")).ok
         yield gateway
 
 
 def bound(gateway: Gateway) -> str | None:
-    found = gateway.services.swapper.binding("work")
+    found = gateway.services.swapper.binding("jobs")
     return found.ref if found else None
 
 
 @pytest.mark.requirement("SWP-1")
 async def test_orders_for_one_task_are_carried_out_one_after_the_other(running: Gateway):
     swapper = running.services.swapper
-    first, second = await asyncio.gather(swapper.swap("work", "m@2", by="a"), swapper.swap("work", "m@3", by="b"))
+    first, second = await asyncio.gather(swapper.swap("jobs", "m@2", by="a"), swapper.swap("jobs", "m@3", by="b"))
     assert (first.before, first.after) == ("m@1", "m@2")
     assert (second.before, second.after) == ("m@2", "m@3")
-    binding = swapper.binding("work")
+    binding = swapper.binding("jobs")
     assert binding is not None
     assert binding.ref == "m@3"
     assert binding.previous[:2] == ("m@2", "m@1")
@@ -71,13 +71,13 @@ async def test_a_swap_that_cannot_be_recorded_moves_nothing(
         await save(swap, *rest)
 
     monkeypatch.setattr(store, "save_swap", failing)
-    failed = await running.services.swapper.swap("work", "m@2", by="test")
+    failed = await running.services.swapper.swap("jobs", "m@2", by="test")
     assert not failed.ok
     assert failed.error is not None
     assert "the disk is full" in failed.error
     assert bound(running) == "m@1"
     monkeypatch.undo()
-    assert (await running.services.swapper.swap("work", "m@2", by="test")).ok
+    assert (await running.services.swapper.swap("jobs", "m@2", by="test")).ok
     assert bound(running) == "m@2"
 
 
@@ -86,7 +86,7 @@ async def test_a_cancelled_swap_is_recorded_as_failed_and_frees_the_task(running
     await add(running, tmp_path, "slow@1", load_ms=400)
     await running.services.pool.unload("slow@1")
     heard = running.services.events.subscribe()
-    order = asyncio.create_task(running.services.swapper.swap("work", "slow@1", by="test"))
+    order = asyncio.create_task(running.services.swapper.swap("jobs", "slow@1", by="test"))
     async with asyncio.timeout(5):
         async for event in heard:
             if (event.kind, event.subject) == ("instance.loading", "slow@1"):
@@ -94,18 +94,18 @@ async def test_a_cancelled_swap_is_recorded_as_failed_and_frees_the_task(running
     order.cancel()
     with pytest.raises(asyncio.CancelledError):
         await order
-    newest = (await running.services.store.swaps("work", Page(limit=1)))[0]
+    newest = (await running.services.store.swaps("jobs", Page(limit=1)))[0]
     assert newest.state is SwapState.FAILED
     assert newest.error is not None
     assert "cancelled" in newest.error
     assert bound(running) == "m@1"
-    assert (await running.services.swapper.swap("work", "m@2", by="test")).ok
+    assert (await running.services.swapper.swap("jobs", "m@2", by="test")).ok
 
 
 @pytest.mark.requirement("REG-3")
 async def test_a_bound_version_is_not_given_up_and_the_refusal_names_its_tasks(running: Gateway):
     swapper = running.services.swapper
     await swapper.swap("other", "m@1", by="test")
-    with pytest.raises(Conflict, match="other, work"):
+    with pytest.raises(Conflict, match="jobs, other"):
         swapper.refuse_if_bound("m@1")
     swapper.refuse_if_bound("m@3")
