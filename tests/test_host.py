@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from podium import host
+from podium import host, nvml
 from podium.host import Host
 
 
@@ -72,7 +72,7 @@ def driver(monkeypatch):
     library.nvmlDeviceGetName = lambda device: device[0]
     library.nvmlDeviceGetMemoryInfo = lambda device: types.SimpleNamespace(total=device[1])
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    monkeypatch.setattr(host.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(nvml.shutil, "which", lambda name: f"/usr/bin/{name}")
     return library
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import ctypes.util
 import platform
-import shutil
 from functools import cache
 from pathlib import Path
 
 import psutil
 
-from podium.ports import Accelerator, HostFacts
+from podium import nvml
+from podium.ports import RAM, Accelerator, HostFacts
 
 CPU = "cpu"
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Host:
@@ -41,6 +43,23 @@ class Host:
             unavailable=tuple(missing),
         )
 
+    def devices(self) -> tuple[tuple[str, int], ...]:
+        """(id, total bytes) of where models can be kept: ``RAM``, then NVIDIA GPUs in NVML's order."""
+        total = min([_ram_total(), *(limit for limit, _ in _cgroup_limits())])
+        driver = nvml.opened()
+        cards = driver.devices if driver is not None else ()
+        return ((RAM, total), *((card.id, card.total_bytes) for card in cards))
+
+    def free_bytes(self, device: str) -> int | None:
+        """What can still be allocated on ``device``; ``None`` when unknown. RAM takes some 50 µs, a GPU a driver call.
+
+        RAM is ``MemAvailable``, or what a cgroup v2 limit leaves if that is less.
+        """
+        if device == RAM:
+            return max(0, min([_ram_available(), *(limit - used for limit, used in _cgroup_limits())]))
+        driver = nvml.opened()
+        return driver.free_bytes(device) if driver is not None else None
+
     def kinds(self) -> frozenset[str]:
         """Kinds of hardware a model may run on here: always ``cpu``, and what was really found."""
         return frozenset({CPU, *_kinds()})
@@ -51,11 +70,58 @@ def _kinds() -> frozenset[str]:
     return frozenset(device.kind for probe in (_nvidia, _amd, _metal) for device in probe()[0])
 
 
+def _meminfo(name: bytes) -> int | None:
+    """One line of ``/proc/meminfo`` in bytes."""
+    with contextlib.suppress(OSError):
+        raw = (_PROC / "meminfo").read_bytes()
+        at = raw.find(name)
+        if at >= 0:
+            return int(raw[at + len(name) : raw.index(b"\n", at)].split()[0]) * 1024
+    return None
+
+
+def _ram_total() -> int:
+    return _meminfo(b"MemTotal:") or int(psutil.virtual_memory().total)
+
+
+def _ram_available() -> int:
+    known = _meminfo(b"MemAvailable:")
+    return known if known is not None else int(psutil.virtual_memory().available)
+
+
+def _cgroup_limits() -> list[tuple[int, int]]:
+    """(limit, used) in bytes of every cgroup v2 above this process that has a limit; file pages the kernel can take
+    back do not count as used.
+
+    Source: Documentation/admin-guide/cgroup-v2.rst, ``memory.max``, ``memory.current`` and ``memory.stat``.
+    """
+    found = []
+    for folder in _cgroup_folders():
+        with contextlib.suppress(OSError, ValueError):
+            limit = (folder / "memory.max").read_text().strip()
+            if limit != "max":
+                used = int((folder / "memory.current").read_text())
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+                found.append((int(limit), max(0, used - cached)))
+    return found
+
+
+def _cgroup_folders() -> list[Path]:
+    """The cgroup v2 of this process and those around it; in a container the outermost visible one is its own."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / "self" / "cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                own = _CGROUPS / line[3:].strip("/")
+                return [own, *(each for each in own.parents if each.is_relative_to(_CGROUPS))]
+    return []
+
+
 Found = tuple[list[Accelerator], str | None]
 
 
 def _nvidia() -> Found:
-    if not Path("/dev/nvidiactl").exists() and shutil.which("nvidia-smi") is None:
+    if not nvml.has_driver():
         return [], "no NVIDIA driver: neither /dev/nvidiactl nor nvidia-smi"
     try:
         import pynvml  # noqa: PLC0415 - an optional dependency, needed only where there is a driver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
@@ -90,7 +90,9 @@ class Instance(Protocol):
     model: str
     """The name its server knows this version by; ``Call.body`` carries it."""
     concurrency: int
-    """How many requests it really works on in parallel."""
+    """How many requests it really works on in parallel. An instance may also have ``adaptive: bool``: true when
+    this is only a guess (nobody said, and the server cannot be asked), so that the pool may find out.
+    """
     pid: int | None
     """The child process, or ``None`` when the server is not ours."""
 
@@ -159,6 +161,32 @@ class Provider(Protocol):
         ...
 
 
+RAM = "ram"
+"""The device of everything that runs on the processors; GPUs are ``cuda:0``, ``cuda:1``, … as NVML numbers them."""
+
+
+@runtime_checkable
+class OnDevices(Protocol):
+    """A provider that can be told where to run a version. Optional; without it everything is on ``RAM``."""
+
+    def devices(self, version: ModelVersion) -> tuple[str, ...]:
+        """Ids of the devices of this machine an instance may run on, best first; never empty."""
+        ...
+
+    async def load(self, version: ModelVersion, instance_id: str, *, device: str = RAM) -> Instance:
+        """As ``Provider.load``; the pool passes ``device`` only when it is not ``RAM``."""
+        ...
+
+
+@runtime_checkable
+class AtEndpoint(Protocol):
+    """A provider whose versions run on servers that are not ours. Optional."""
+
+    def endpoint(self, version: ModelVersion) -> str | None:
+        """What several versions share and fail together with, as ``http://HOST:PORT``; ``None`` for own processes."""
+        ...
+
+
 # ---------------------------------------------------------------- host
 
 
@@ -190,6 +218,17 @@ class HostProbe(Protocol):
     """Reads the machine."""
 
     def facts(self) -> HostFacts: ...
+
+    def devices(self) -> tuple[tuple[str, int], ...]:
+        """Where models can be kept: (id, total bytes), ``RAM`` first. A container's limit counts as its total."""
+        ...
+
+    def free_bytes(self, device: str) -> int | None:
+        """What can still be allocated there without swapping; ``None`` when nobody can say. Takes under 1 ms for RAM.
+
+        Pages of mapped files count as free in RAM although running models need theirs: see ``ProcessUsage``.
+        """
+        ...
 
 
 # ---------------------------------------------------------------- store
@@ -295,8 +334,10 @@ EventSink = Callable[[Event], None]
 AsyncCallback = Callable[[], Awaitable[None]]
 
 __all__ = [
+    "RAM",
     "Accelerator",
     "AsyncCallback",
+    "AtEndpoint",
     "Batch",
     "Call",
     "Characteristics",
@@ -307,6 +348,7 @@ __all__ = [
     "HostProbe",
     "Instance",
     "Lifecycle",
+    "OnDevices",
     "Page",
     "Provider",
     "Recorded",

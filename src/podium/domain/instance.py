@@ -42,4 +42,17 @@ class ProcessUsage:
 
     cpu_s: float
     memory_bytes: int
-    """Anonymous plus swapped plus resident file pages."""
+    """What counts for the RAM budget: ``private_bytes`` plus ``file_bytes``.
+
+    Mapped weights count although the kernel may take their pages away: a model whose weights are not in memory
+    reads them from the disk for every token.
+    """
+    file_bytes: int = 0
+    """Resident pages of mapped files. Two instances of one file share them, and they stay cached after an unload."""
+    gpu_memory_bytes: int | None = None
+    """On all GPUs together; ``None`` when no driver can be asked."""
+
+    @property
+    def private_bytes(self) -> int:
+        """Anonymous, shared and swapped memory: what comes back when the processes end, resident or not."""
+        return self.memory_bytes - self.file_bytes

@@ -18,9 +18,10 @@ from typing import Annotated
 
 import msgspec
 
+from podium import nvml
 from podium.domain.model import Facts, ModelVersion, Source
 from podium.errors import InvalidRequest, LoadFailed, ProviderError
-from podium.ports import Characteristics
+from podium.ports import RAM, Characteristics
 from podium.providers.catalogue import ProviderContext
 from podium.providers.http_instance import HttpInstance
 from podium.providers.openai_compatible import GENERATES
@@ -31,10 +32,14 @@ from podium.transport.client import HttpClient, Origin
 HOST = "127.0.0.1"
 PAUSE_S = 0.05
 PROBE_S = 2.0
+ANY_GPU = "gpu"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``remote``: the model's id on that server. ``memory_mb``: what to reserve before it was measured."""
+    """``remote``: the model's id on that server. ``memory_mb``: what to reserve before it was measured.
+
+    ``device``: ``ram``, ``gpu`` (any) or ``cuda:N``; on a GPU the command sees that one alone.
+    """
 
     remote: str | None = None
     health: str | None = None
@@ -46,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] = tuple(item.value for item in GENERATES)
     env: Mapping[str, str] = {}
+    device: Annotated[str, msgspec.Meta(pattern=r"^(ram|gpu|cuda:[0-9]+)$")] = RAM
 
 
 def create(context: ProviderContext) -> CommandProvider:
@@ -66,6 +72,7 @@ class CommandProvider:
         """Check the template; the server itself is asked when it runs. Raises ``InvalidRequest``."""
         settings = read_settings(source, Settings)
         expand(source.location, "0")
+        _check_device(settings.device)
         stable = msgspec.json.encode(dict(source.settings), order="deterministic")
         digest = hashlib.sha256(source.location.encode() + b"\0" + stable).hexdigest()
         return Facts(
@@ -82,13 +89,28 @@ class CommandProvider:
         """The declared reserve, in bytes."""
         return int(read_settings(version.source, Settings).memory_mb * 1024 * 1024)
 
-    async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
+    def devices(self, version: ModelVersion) -> tuple[str, ...]:
+        """Where it was told to run; for ``gpu`` all there are, the largest first."""
+        device = read_settings(version.source, Settings).device
+        if device != ANY_GPU:
+            return (device,)
+        driver = nvml.opened()
+        cards = sorted(driver.devices, key=lambda card: -card.total_bytes) if driver is not None else []
+        return tuple(card.id for card in cards) or (f"{nvml.CUDA}:0",)
+
+    async def load(self, version: ModelVersion, instance_id: str, *, device: str = RAM) -> HttpInstance:
         """Start the server and wait until it answers. Raises ``LoadFailed`` with the end of its log."""
         settings = read_settings(version.source, Settings)
         port = free_port()
         command = Command(
-            argv=expand(version.source.location, str(port)),
-            env={**self._context.environ, **settings.env, "PORT": str(port), "HOST": HOST},
+            argv=expand(version.source.location, str(port), device),
+            env={
+                **self._context.environ,
+                **settings.env,
+                **_device_environment(device),
+                "PORT": str(port),
+                "HOST": HOST,
+            },
         )
         process = await ManagedProcess.start(self._context.home, instance_id, command)
         client = HttpClient(Origin(host=HOST, port=port))
@@ -109,7 +131,25 @@ class CommandProvider:
         )
 
 
-def expand(template: str, port: str) -> list[str]:
+def _check_device(device: str) -> None:
+    """Raises ``InvalidRequest`` for a GPU that is not there."""
+    driver = nvml.opened()
+    found = [card.id for card in driver.devices] if driver is not None else []
+    if device != RAM and not (found if device == ANY_GPU else device in found):
+        raise InvalidRequest(
+            f"there is no device {device!r} here; there is {', '.join([RAM, *found])} (see `podium doctor`)",
+            param="source.settings.device",
+        )
+
+
+def _device_environment(device: str) -> dict[str, str]:
+    """Shows the command one GPU alone, numbered as NVML does (CUDA's own order is fastest first)."""
+    kind, _, number = device.partition(":")
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": number} if kind == nvml.CUDA else {}
+    return {**environment, "DEVICE": device}
+
+
+def expand(template: str, port: str, device: str = RAM) -> list[str]:
     """The command line with host and port put in. Raises ``InvalidRequest`` when it cannot be run."""
     try:
         parts = shlex.split(template)
@@ -125,7 +165,7 @@ def expand(template: str, port: str) -> list[str]:
         raise InvalidRequest(
             f"there is no program {parts[0]!r} on this machine; give its full path", param="source.location"
         )
-    return [string.Template(part).safe_substitute(PORT=port, HOST=HOST) for part in parts]
+    return [string.Template(part).safe_substitute(PORT=port, HOST=HOST, DEVICE=device) for part in parts]
 
 
 def free_port() -> int:

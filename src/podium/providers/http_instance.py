@@ -22,7 +22,8 @@ _WARM_UP_S = 300.0
 class HttpInstance:
     """Sends operations to ``base`` (``/v1`` usually) of one server.
 
-    ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``.
+    ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``. ``adaptive``
+    says that ``concurrency`` is only a guess, which the pool may replace by what it observes.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class HttpInstance:
         health_path: str = "/health",
         headers: Sequence[tuple[bytes, bytes]] = (),
         process: ManagedProcess | None = None,
+        adaptive: bool = False,
     ) -> None:
         self.concurrency = concurrency
+        self.adaptive = adaptive
         self.pid = process.pid if process is not None else None
         self._client = client
         self.model = model

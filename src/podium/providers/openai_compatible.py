@@ -70,6 +70,14 @@ class OpenAICompatibleProvider:
         """Nothing here: its memory is its own."""
         return 0
 
+    def endpoint(self, version: ModelVersion) -> str | None:
+        """All versions on one server fail together. ``None`` for a URL that is none."""
+        try:
+            origin, _ = parse_url(version.source.location)
+        except InvalidRequest:
+            return None
+        return f"{'https' if origin.tls else 'http'}://{origin.host}:{origin.port}"
+
     async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
         """Connect; the server loads its model itself. Raises ``ProviderError`` when it does not answer."""
         settings = read_settings(version.source, Settings)

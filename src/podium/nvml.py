@@ -1,0 +1,117 @@
+"""Asks NVIDIA's driver through NVML: devices, their free memory, and what each process holds there.
+
+Opened once, on first use, and kept: opening takes tens of milliseconds, a question microseconds. Without a driver or
+its Python library every answer is empty or ``None``; ``host.py`` tells people why.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One device by the number NVML (and CUDA with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``) gives it."""
+
+    id: str
+    uuid: str
+    total_bytes: int
+    handle: Any
+
+
+def has_driver() -> bool:
+    """Whether there is any sign of NVIDIA's driver; without one the library is not even imported."""
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+
+
+class Nvml:
+    """The opened library, and the devices this process may use (``CUDA_VISIBLE_DEVICES``)."""
+
+    def __init__(self, library: Any, visible: str | None) -> None:
+        self._library = library
+        self._devices = tuple(
+            each for index in range(library.nvmlDeviceGetCount()) if _allowed(each := self._device(index), visible)
+        )
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """In NVML's order."""
+        return self._devices
+
+    def free_bytes(self, device: str) -> int | None:
+        """What is free on ``cuda:N`` now; ``None`` for an unknown one or when the driver does not say."""
+        for each in self._devices:
+            if each.id == device:
+                try:
+                    return int(self._library.nvmlDeviceGetMemoryInfo(each.handle).free)
+                except self._library.NVMLError:
+                    return None
+        return None
+
+    def used_by(self, pids: Collection[int]) -> int | None:
+        """Bytes the processes ``pids`` hold on all devices; ``None`` when the driver does not tell.
+
+        A process that computes and draws is listed twice with the same memory, so the larger number counts.
+        In a container whose processes have other numbers outside, the driver lists numbers that mean nothing here.
+        """
+        total = 0
+        for device in self._devices:
+            held: dict[int, int] = {}
+            try:
+                running = [
+                    *self._library.nvmlDeviceGetComputeRunningProcesses(device.handle),
+                    *self._library.nvmlDeviceGetGraphicsRunningProcesses(device.handle),
+                ]
+            except self._library.NVMLError:
+                return None
+            for process in running:
+                if process.pid in pids:
+                    if process.usedGpuMemory is None:
+                        return None
+                    held[process.pid] = max(held.get(process.pid, 0), int(process.usedGpuMemory))
+            total += sum(held.values())
+        return total
+
+    def _device(self, index: int) -> Device:
+        handle = self._library.nvmlDeviceGetHandleByIndex(index)
+        uuid = self._library.nvmlDeviceGetUUID(handle)
+        return Device(
+            id=f"{CUDA}:{index}",
+            uuid=uuid if isinstance(uuid, str) else uuid.decode(),
+            total_bytes=int(self._library.nvmlDeviceGetMemoryInfo(handle).total),
+            handle=handle,
+        )
+
+
+def _allowed(device: Device, visible: str | None) -> bool:
+    """Whether ``CUDA_VISIBLE_DEVICES`` names the device, by number or by the beginning of its UUID."""
+    if visible is None:
+        return True
+    number = device.id.partition(":")[2]
+    names = [name.strip() for name in visible.split(",")]
+    return any(name == number or (name.startswith("GPU-") and device.uuid.startswith(name)) for name in names)
+
+
+@cache
+def opened() -> Nvml | None:
+    """NVML, opened on the first call; ``None`` without driver, library or device."""
+    if not has_driver():
+        return None
+    try:
+        import pynvml  # noqa: PLC0415 - an optional dependency, needed only where there is a driver
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        found = Nvml(pynvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except pynvml.NVMLError:
+        return None
+    return found if found.devices else None
