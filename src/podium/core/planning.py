@@ -1,0 +1,329 @@
+"""Planning the warm pool: which wanted versions to load where, whom to evict for them, who waits, who never fits.
+
+Owns the order in which wants are served and the words of every answer. Pure; must not act: the pool carries a plan
+out step by step, in order, verifies that evicted memory came back before the next load, and plans again after
+anything unexpected.
+
+1. Serving wants come first, then helpers (their reserve is kept all the same), then optional ones; among equals the
+   order of the snapshot.
+2. A want goes where it fits at once; else it waits for what drains already; else the device where evicting loses
+   least value makes room, value being ``reload_s / (1 + idle_s)``: what bringing it back costs over how long nobody
+   missed it. Loading, draining and pinned instances are never evicted, nothing younger than ``min_residency_s``, and
+   nothing in vain: too little means to wait.
+3. A busy instance goes only for a want that waited ``max_wait_s``, and only once it stayed ``residency_loads`` times
+   what loading it costs. So callers are served model by model, and nobody starves.
+4. Memory that a want waits for is not given to those after it unless they fit beside it, and what a want brings in
+   or keeps waiting for is not evicted for a later one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from podium.core.device_memory import Candidate, DeviceMemory, Outlook
+from podium.core.pool_facts import HOLDS_MEMORY, RAM, Device, PoolSnapshot, Resident, Rules, Want
+from podium.domain.instance import InstanceState
+
+__all__ = [
+    "LOOK_AGAIN_S",
+    "RAM",
+    "Device",
+    "Evict",
+    "Load",
+    "PoolSnapshot",
+    "Refuse",
+    "Resident",
+    "Rules",
+    "Step",
+    "Wait",
+    "Want",
+    "plan",
+]
+
+LOOK_AGAIN_S = 1.0
+"""``retry_in_s`` where other programs hold the memory: nobody tells when they give it back."""
+
+_MB = 1024 * 1024
+_RUNS = frozenset({InstanceState.LOADING, InstanceState.READY})
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Start one instance there; its memory is free once the steps before it are done."""
+
+    ref: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Drain this one (requests in flight finish), stop it, and see its memory come back."""
+
+    id: str
+    ref: str
+    for_ref: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now. ``retry_in_s``: a new plan may say more then; ``None``: only an event (drained, released, loaded)."""
+
+    ref: str
+    reason: str
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Never, as things are configured."""
+
+    ref: str
+    reason: str
+
+
+Step = Load | Evict | Wait | Refuse
+
+
+def plan(snapshot: PoolSnapshot) -> tuple[Step, ...]:
+    """One answer per want (``Load``, ``Wait`` or ``Refuse``), the evictions for it right before it.
+
+    Two wants of one ref are two further instances. Equal snapshots give equal plans. Time is about
+    O(wants x residents).
+    """
+    planner = _Planner(snapshot)
+    for want in sorted(snapshot.wants, key=_turn):
+        planner.serve(want)
+    return tuple(planner.steps)
+
+
+def _turn(want: Want) -> int:
+    return 2 if want.optional else 1 if want.helper else 0
+
+
+class _Planner:
+    """The state of one run."""
+
+    def __init__(self, snapshot: PoolSnapshot) -> None:
+        self.rules = snapshot.rules
+        self.steps: list[Step] = []
+        self.memory = {device.id: DeviceMemory(device) for device in snapshot.devices}
+        self.ready: dict[str, int] = {}
+        self.runs: set[str] = set()
+        self.spared: set[str] = set()
+        for resident in snapshot.residents:
+            memory = self.memory.get(resident.device)
+            if memory is None or resident.state not in HOLDS_MEMORY:
+                continue
+            memory.hold(resident, snapshot.rules)
+            if resident.state in _RUNS:
+                self.runs.add(resident.ref)
+            if resident.state is InstanceState.READY:
+                self.ready[resident.ref] = self.ready.get(resident.ref, 0) + 1
+        for memory in self.memory.values():
+            self._sort(memory)
+
+    def serve(self, want: Want) -> None:
+        """Answer one want."""
+        size, helper = want.footprint_bytes, want.helper
+        places = [self.memory[name] for name in dict.fromkeys(want.devices) if name in self.memory]
+        for place in places:
+            if size <= min(place.room_now(helper), place.room_later(helper)) and place.fits_beside(want):
+                self._load(want, place)
+                return
+        for place in places:
+            if size <= place.room_later(helper) and place.fits_beside(want):
+                self._await_drained(want, place)
+                return
+        if want.optional:
+            self._wait(want, f"{want.ref} takes only memory that nobody else holds or waits for", None)
+        elif not self._evict_for(want, places):
+            if want.ref not in self.runs and all(size > place.largest(helper) for place in places):
+                self.steps.append(Refuse(want.ref, _refusal(want, places)))
+            else:
+                self._queue(want, places)
+
+    def _load(self, want: Want, place: DeviceMemory) -> None:
+        place.load(want)
+        self._spare(want)
+        self.steps.append(Load(want.ref, place.device.id))
+
+    def _await_drained(self, want: Want, place: DeviceMemory) -> None:
+        returning = place.returning_serving + place.returning_helpers
+        place.promise(want)
+        self._spare(want)
+        self._wait(
+            want,
+            f"{want.ref} needs {_mb(want.footprint_bytes)} of {place.device.id}, "
+            f"where {_mb(returning)} are still draining",
+            None,
+        )
+
+    def _spare(self, want: Want) -> None:
+        if not want.optional:
+            self.spared.add(want.ref)
+
+    def _wait(self, want: Want, reason: str, retry_in_s: float | None) -> None:
+        self.steps.append(Wait(want.ref, reason, retry_in_s))
+
+    # ------------------------------------------------------------ evicting
+
+    def _late_s(self, want: Want) -> float:
+        """Seconds until it may push out busy ones; not positive: it may."""
+        return self.rules.max_wait_s - want.waited_s
+
+    def _evict_for(self, want: Want, places: list[DeviceMemory]) -> bool:
+        """Make room where that loses least; false when no device can be cleared now."""
+        late_s = self._late_s(want)
+        best: tuple[DeviceMemory, list[Candidate]] | None = None
+        least: tuple[int, float, float] | None = None
+        for place in places:
+            victims = place.victims(want, late_s, self.spared) if place.fits_beside(want) else None
+            if victims is None:
+                continue
+            lost = _loss(victims)
+            if least is None or lost < least:
+                best, least = (place, victims), lost
+        if best is None:
+            return False
+        place, victims = best
+        for victim in victims:
+            self.steps.append(Evict(victim.resident.id, victim.ref, want.ref, _why(victim, want)))
+            place.evict(victim)
+            self._lost_copy(victim)
+        if want.footprint_bytes <= place.room_now(want.helper):
+            self._load(want, place)
+        else:
+            self._await_drained(want, place)
+        return True
+
+    def _lost_copy(self, victim: Candidate) -> None:
+        """The copies left of its version may have become last ones."""
+        left = self.ready[victim.ref] = self.ready[victim.ref] - 1
+        if not left:
+            return
+        for memory in self.memory.values():
+            if any(one.ref == victim.ref for one in memory.candidates):
+                self._sort(memory)
+
+    def _sort(self, memory: DeviceMemory) -> None:
+        """Put the candidates in the order of eviction.
+
+        Of copies of one version on this device the most valuable is a last copy, unless there are others elsewhere.
+        """
+        ready = self.ready
+        copies: dict[str, list[Candidate]] = {}
+        for one in memory.candidates:
+            one.last = True
+            if ready.get(one.ref, 0) > 1 and one.resident.state is InstanceState.READY:
+                copies.setdefault(one.ref, []).append(one)
+        for ref, group in copies.items():
+            for one in group:
+                one.last = False
+            if len(group) == ready[ref]:
+                max(group, key=lambda one: (one.busy, one.value, one.resident.id)).last = True
+        memory.candidates.sort(key=Candidate.order)
+
+    # ------------------------------------------------------------ waiting
+
+    def _queue(self, want: Want, places: list[DeviceMemory]) -> None:
+        """It waits where it may be first, and its place there is kept."""
+        late_s = self._late_s(want)
+        best: DeviceMemory | None = None
+        rank: tuple[bool, bool, float, int] | None = None
+        outlook: Outlook | None = None
+        for place in places:
+            here = place.outlook(want, late_s, self.spared)
+            place.keep_from_optional(want, here.beside if here.possible else 0)
+            order = (
+                not here.possible,
+                not place.fits_beside(want),
+                here.moment_s,
+                want.footprint_bytes - place.room_later(want.helper),
+            )
+            if rank is None or order < rank:
+                best, rank, outlook = place, order, here
+        if best is None or outlook is None:
+            self._wait(want, f"{want.ref} may run on none of the devices that are here", None)
+            return
+        self._wait(want, *_outlook_words(want, best, outlook))
+        if outlook.possible:
+            best.keep_for(want, outlook.beside)
+            self._spare(want)
+
+
+def _loss(victims: list[Candidate]) -> tuple[int, float, float]:
+    """Busy ones, then the value of last copies, then that of surplus ones."""
+    return (
+        sum(one.busy for one in victims),
+        sum(one.value for one in victims if one.last),
+        sum(one.value for one in victims if not one.last),
+    )
+
+
+# ---------------------------------------------------------------- words
+
+
+def _why(victim: Candidate, want: Want) -> str:
+    resident = victim.resident
+    if victim.busy:
+        return (
+            f"served for {resident.age_s:,.0f} s, {want.ref} has waited {want.waited_s:,.1f} s; "
+            f"its {_mb(victim.bytes)} go to {want.ref}"
+        )
+    what = "idle" if victim.last else "a further copy, idle"
+    return f"{what} for {resident.idle_s:,.0f} s, its {_mb(victim.bytes)} go to {want.ref}"
+
+
+def _outlook_words(want: Want, place: DeviceMemory, outlook: Outlook) -> tuple[str, float | None]:
+    """The reason and ``retry_in_s`` of a want that waits at ``place``."""
+    retry_in_s = outlook.moment_s if math.isfinite(outlook.moment_s) else None
+    name = place.device.id
+    need = f"{want.ref} needs {_mb(want.footprint_bytes)} of {name}"
+    if not place.fits_beside(want):
+        return f"{need}, which an earlier one waits for", None
+    short = want.footprint_bytes - place.room_later(want.helper)
+    if place.available_later() < place.budget_later(want.helper):
+        reason = (
+            f"{need}, but the operating system has {_mb(max(0, place.available))} free there, {_mb(short)} too little: "
+            "other programs hold the rest"
+        )
+        return reason, LOOK_AGAIN_S if retry_in_s is None else min(LOOK_AGAIN_S, retry_in_s)
+    if retry_in_s is None:
+        return (
+            f"{need}, {_mb(short)} more than instances there can give up while they load, answer or stay pinned",
+            None,
+        )
+    return f"{need}, {_mb(short)} of it held by instances that may be evicted in {retry_in_s:,.1f} s", retry_in_s
+
+
+def _refusal(want: Want, places: list[DeviceMemory]) -> str:
+    size, helper = want.footprint_bytes, want.helper
+    if not places:
+        return (
+            f"{want.ref} may only run on {', '.join(want.devices) or 'no device'}, and there is no such device here: "
+            "allow it on another one"
+        )
+    place = max(places, key=lambda place: place.largest(helper))
+    pinned = place.pinned_serving + place.pinned_helpers
+    reserve = 0 if helper else place.reserve
+    need = f"{want.ref} needs {_mb(size)}, but of the {_mb(place.capacity)} of {place.device.id}"
+    held = [f"{_mb(pinned)} are pinned"] if pinned else []
+    advice = []
+    if reserve:
+        held.append(f"{_mb(reserve)} are reserved for helpers")
+    if size <= place.capacity - (0 if helper else max(reserve, place.pinned_helpers)):
+        advice.append("unpin a model with `podium pin --off`")
+    elif reserve and size <= place.capacity:
+        advice.append("lower pool.helper_reserve_mb")
+    advice.append("raise pool.memory_budget_mb")
+    if not held:
+        whole = f"{want.ref} needs {_mb(size)}, more than all {_mb(place.capacity)} of {place.device.id}"
+        return f"{whole}: raise pool.memory_budget_mb, or use a smaller or more strongly quantized model"
+    left = f"at most {_mb(max(0, place.largest(helper)))} can be freed"
+    return f"{need} {' and '.join(held)}, {left}: {', or '.join(advice)}, or use a smaller model"
+
+
+def _mb(size: int) -> str:
+    return f"{size / _MB:,.0f} MB"
