@@ -20,7 +20,7 @@ def make(provider: FakeProvider, budget_mb: int = 1000, **limits):
     pool = Pool(
         lambda name: provider,
         clock,
-        PoolLimits(memory_bytes=budget_mb * MB, **limits),
+        PoolLimits(memory_bytes=budget_mb * MB, **{"min_residency_s": 0.0, **limits}),
         lambda kind, subject, **data: events.append((kind, subject)),
     )
     return pool, clock, events

@@ -34,6 +34,26 @@ class InstanceView:
     last_used_at: float | None
     pinned: bool
     error: str | None = None
+    device: str | None = None
+    gpu_memory_mb: float | None = None
+    healthy: bool | None = None
+    """False while it gets no requests because of failures; ``None`` when it does not run."""
+    served: int = 0
+    """Requests since it was loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """Those who wait for one version."""
+
+    ref: str
+    waiting: int
+    oldest_s: float
+    """How long the first has waited."""
+    waits_for: str
+    """In words."""
+    expected_s: float | None
+    """About how long a newcomer would wait; ``None`` when nothing is known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

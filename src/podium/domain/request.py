@@ -35,3 +35,21 @@ class RequestHead:
     """Bytes of the body."""
     max_tokens: int | None = None
     session: str | None = None
+    caller: str = ""
+    """Who asks, for fairness between callers: a fingerprint of the key, or the ``user`` field. Never shown."""
+    priority: int = 1
+    """0 high, 1 normal, 2 low; see ``Ticket``."""
+    keep_alive_s: float | None = None
+    """How long the model stays loaded after this request; ``inf`` for ever, ``None``: as configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """Who waits for a place on an instance, and how the queue may treat it."""
+
+    caller: str = ""
+    task: str = ""
+    priority: int = 1
+    """0 is served before 1, 1 before 2; waiting long lifts any of them."""
+    affinity: int | None = None
+    """Hash of the session or of the prompt's beginning: equal ones go to the same copy where that is possible."""

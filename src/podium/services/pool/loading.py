@@ -1,0 +1,196 @@
+"""Starts and stops instances: one load, one drain, and the proof that the memory came back.
+
+Carries out what ``placing`` planned; decides nothing but what follows from a success or a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from podium.domain.instance import InstanceState
+from podium.errors import LoadFailed, PodiumError
+from podium.ports import RAM, Instance, OnDevices
+from podium.services.pool.copy import Copy
+from podium.services.pool.limits import MB
+from podium.services.pool.slot import Slot
+from podium.services.pool.state import State
+
+_LOOK_AGAIN_S = 0.02
+_CAME_BACK = 0.8
+"""Share of what an instance held that has to be free again; the rest may be others' doing."""
+
+
+class Loader:
+    """``ready(slot)`` is called after a load, ``failed(slot, error)`` after one that failed, ``changed()`` whenever
+    memory may have come free.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        ready: Callable[[Slot], None],
+        failed: Callable[[Slot, PodiumError], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._ready = ready
+        self._failed = failed
+        self._changed = changed
+
+    # ------------------------------------------------------------ load
+
+    def start(self, slot: Slot, device: str, evicted: tuple[str, ...]) -> None:
+        """Begin to load one more copy; its memory is taken at once."""
+        copy = self._state.new_copy(slot, device)
+        copy.evicted = evicted
+        slot.blocked = None
+        self._state.emit("instance.loading", slot.ref, instance=copy.id, device=device)
+        self._state.spawn(self._load(copy))
+
+    async def _load(self, copy: Copy) -> None:
+        slot, state = copy.slot, self._state
+        limit = state.limits.load_timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                instance = await self._provide(copy)
+        except asyncio.CancelledError:
+            self._gone(copy, InstanceState.STOPPED)
+            raise
+        except TimeoutError:
+            self._load_failed(copy, LoadFailed(f"{slot.ref} was not ready within {limit:g} s"))
+        except PodiumError as error:
+            self._load_failed(copy, error)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the waiters must hear of it
+            self._load_failed(copy, LoadFailed(f"{slot.ref}: {type(error).__name__}: {error}"))
+        else:
+            now = state.clock.monotonic()
+            slot.load_s = now - copy.load_started
+            slot.error = None
+            slot.failures = 0
+            slot.wish = False
+            copy.became_ready(instance, now, state.clock.now())
+            copy.assess(now)
+            slot.sort_out()
+            copy.settled.set()
+            state.emit("instance.ready", slot.ref, instance=copy.id, load_s=round(slot.load_s, 4))
+            self._ready(slot)
+
+    async def _provide(self, copy: Copy) -> Instance:
+        version = copy.slot.version
+        provider = self._state.provider(copy.slot)
+        if copy.device == RAM:
+            return await provider.load(version, copy.id)
+        if not isinstance(provider, OnDevices):
+            raise LoadFailed(f"{version.ref}: the provider {provider.name} cannot load on {copy.device}")
+        return await provider.load(version, copy.id, device=copy.device)
+
+    def _load_failed(self, copy: Copy, error: PodiumError) -> None:
+        slot, limits = copy.slot, self._state.limits
+        slot.failures += 1
+        slot.error = error.message
+        slot.wish = False
+        pause = min(limits.backoff_s * 2 ** (slot.failures - 1), limits.backoff_max_s)
+        slot.retry_at = self._state.clock.monotonic() + (pause if isinstance(error, LoadFailed) else 0.0)
+        self._gone(copy, InstanceState.FAILED)
+        self._state.emit("instance.failed", slot.ref, instance=copy.id, error=error.message[:300])
+        for ref in copy.evicted:  # what had to go for nothing comes back, if there is still room for it
+            other = self._state.slots.get(ref)
+            if other is not None and not other.live():
+                other.wish = True
+        self._failed(slot, error)
+        self._changed()
+
+    def _gone(self, copy: Copy, state: InstanceState) -> None:
+        copy.state = state
+        copy.instance = None
+        if copy in copy.slot.copies:
+            copy.slot.copies.remove(copy)
+        copy.slot.sort_out()
+        copy.settled.set()
+        copy.idle.set()
+
+    # ------------------------------------------------------------ drain
+
+    def drain(self, copy: Copy, reason: str) -> asyncio.Task[object]:
+        """Give out no more leases, let the present ones end, stop. Only a ready copy can be drained."""
+        assert copy.state is InstanceState.READY, copy.state
+        copy.state = InstanceState.DRAINING
+        copy.slot.sort_out()
+        self._state.emit("instance.draining", copy.slot.ref, instance=copy.id, reason=reason)
+        return self._state.spawn(self._drain(copy, reason))
+
+    async def _drain(self, copy: Copy, reason: str) -> None:
+        instance, state = copy.instance, self._state
+        assert instance is not None
+        if copy.active:
+            copy.idle.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(state.limits.drain_timeout_s):
+                    await copy.idle.wait()
+        if copy.instance is not instance:
+            return  # it crashed meanwhile: whoever noticed has cleared it away
+        copy.stopping = True
+        held, before = self._held(copy), state.free_bytes(copy.device)
+        try:
+            await instance.unload()
+            if held and before is not None:
+                await self._verify(copy, before + int(held * _CAME_BACK), reason)
+        finally:
+            self._gone(copy, InstanceState.STOPPED)
+            state.emit("instance.stopped", copy.slot.ref, instance=copy.id, reason=reason)
+            self._changed()
+
+    def _held(self, copy: Copy) -> int:
+        """Bytes that must come back: what is nobody else's. Pages of mapped files may rightly stay cached."""
+        usage = copy.instance.usage() if copy.instance is not None else None
+        if usage is None:
+            return 0
+        return usage.private_bytes if copy.device == RAM else usage.gpu_memory_bytes or 0
+
+    async def _verify(self, copy: Copy, expected: int, reason: str) -> None:
+        """Wait until the operating system has the memory again; say so if it does not come back."""
+        state = self._state
+        deadline = asyncio.get_running_loop().time() + state.limits.verify_s
+        while True:
+            free = state.free_bytes(copy.device)
+            if free is None or free >= expected:
+                return
+            if asyncio.get_running_loop().time() >= deadline or state.closing:
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        missing = max(0, expected - free) // MB
+        state.emit("memory.missing", copy.slot.ref, instance=copy.id, device=copy.device, missing_mb=missing)
+
+    # ------------------------------------------------------------ crash
+
+    def crashed(self, copy: Copy, why: str) -> None:
+        """Its process is gone or has to go: forget it, and make sure that nothing of it is left."""
+        if copy.state not in (InstanceState.READY, InstanceState.DRAINING):
+            return
+        slot, state = copy.slot, self._state
+        now = state.clock.monotonic()
+        dead = copy.instance
+        busy = copy.active > 0 or len(slot.queue) > 0
+        slot.crashes = slot.crashes + 1 if now - slot.crashed_at < 60.0 else 1
+        slot.crashed_at = now
+        limits = state.limits
+        if slot.crashes > 1:
+            slot.retry_at = now + min(limits.backoff_s * 2 ** (slot.crashes - 2), limits.backoff_max_s)
+        slot.error = why
+        if copy.state is InstanceState.READY and (busy or slot.directive.preload or slot.directive.pinned):
+            slot.wish = True
+        copy.active = 0
+        self._gone(copy, InstanceState.FAILED)
+        state.emit("instance.crashed", slot.ref, instance=copy.id, error=why)
+        if dead is not None:
+            state.spawn(self._bury(dead))
+        self._changed()
+
+    async def _bury(self, dead: Instance) -> None:
+        try:
+            await dead.unload()
+        finally:
+            self._changed()
