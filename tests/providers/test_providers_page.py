@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from podium.providers import command, llamacpp, openai_compatible
+from podium.providers import command, llamacpp, ollama, openai_compatible
 from podium.providers.script import FaultKind, read_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,6 +32,7 @@ def test_every_provider_has_a_row_and_a_section():
     [
         ("llamacpp", llamacpp.Settings),
         ("command", command.Settings),
+        ("ollama", ollama.Settings),
         ("openai", openai_compatible.Settings),
     ],
 )

@@ -25,6 +25,7 @@ TICK_S = 5.0
 def add(
     name: Annotated[str, typer.Argument(help="Name of the model; versions of it share the name.")],
     gguf: Annotated[Path | None, typer.Option(help="GGUF file, run by the embedded llama.cpp.")] = None,
+    ollama: Annotated[str | None, typer.Option(help="Model of a running Ollama, such as gemma3:1b.")] = None,
     url: Annotated[str | None, typer.Option(help="Base URL of a running OpenAI-compatible server.")] = None,
     command: Annotated[str | None, typer.Option(help="Command line that starts a server on ${PORT}.")] = None,
     scripted: Annotated[Path | None, typer.Option(help="Script of the deterministic provider, for tests.")] = None,
@@ -40,11 +41,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Register a version: its facts are read, it is loaded once, and answers once."""
-    kinds = {"llamacpp": gguf and gguf.absolute(), "openai": url, "command": command}
+    kinds = {"llamacpp": gguf and gguf.absolute(), "ollama": ollama, "openai": url, "command": command}
     kinds["scripted"] = scripted and scripted.absolute()
     given = {provider: str(location) for provider, location in kinds.items() if location is not None}
     if len(given) != 1:
-        raise fail("give exactly one of --gguf, --url, --command, --scripted", 2)
+        raise fail("give exactly one of --gguf, --ollama, --url, --command, --scripted", 2)
     ((provider, location),) = given.items()
     settings = dict(parse_setting(text) for text in set_ or ())
     if remote is not None:

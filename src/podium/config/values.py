@@ -17,7 +17,7 @@ from msgspec import Meta
 from podium.domain.model import Category, Source
 from podium.domain.task import Criteria, Preference, TaskSpec, Weights
 
-SOURCES = ("gguf", "url", "command", "scripted", "provider")
+SOURCES = ("gguf", "ollama", "url", "command", "scripted", "provider")
 """The keys of which a model entry has exactly one."""
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -130,10 +130,11 @@ class TaskEntry:
 class ModelEntry:
     """One ``[models.NAME]`` or ``[models."NAME@VERSION"]``: a version to register at start or reload.
 
-    Exactly one of ``gguf``, ``url``, ``command``, ``scripted``, or ``provider`` with ``location``.
+    Exactly one of ``gguf``, ``ollama``, ``url``, ``command``, ``scripted``, or ``provider`` with ``location``.
     """
 
     gguf: Annotated[str | None, Meta(description="GGUF file, run by the embedded llama.cpp")] = None
+    ollama: Annotated[str | None, Meta(description="Model of a running Ollama, such as gemma3:1b")] = None
     url: Annotated[str | None, Meta(description="Base URL of a running OpenAI-compatible server")] = None
     remote: Annotated[str | None, Meta(description="With `url` or `command`: the model's id on that server")] = None
     command: Annotated[
@@ -158,6 +159,7 @@ class ModelEntry:
         """Provider, location and settings; the reader has checked that exactly one kind is given."""
         for provider, location in (
             ("llamacpp", self.gguf),
+            ("ollama", self.ollama),
             ("openai", self.url),
             ("command", self.command),
             ("scripted", self.scripted),
