@@ -1,0 +1,90 @@
+"""``podium replay`` and ``podium evaluate``: how a policy does on a file of scores, or on a log of decisions."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium.cli import output
+from podium.cli.session import AsJson, fail
+
+Progress = Callable[[float], None]
+PolicyName = Annotated[str, typer.Option(help="Which policy; --policies lists them.")]
+ListPolicies = Annotated[bool, typer.Option("--policies", help="List the names of the policies.")]
+
+
+@contextlib.contextmanager
+def _progress(label: str, *, quiet: bool) -> Iterator[Progress]:
+    """A bar on stderr for people; silence when piped or with --json."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for people, and slow to import
+    from rich.progress import Progress as Bars  # noqa: PLC0415 - same
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(label, total=1.0)
+        yield lambda done: bars.update(bar, completed=done)
+
+
+def _list_policies(as_json: bool) -> None:
+    from podium.services.replay import POLICIES  # noqa: PLC0415 - keeps `podium --help` fast
+
+    if as_json:
+        output.emit_json({"policies": list(POLICIES)})
+        return
+    for name in POLICIES:
+        output.say(name)
+
+
+def replay(
+    file: Annotated[Path | None, typer.Argument(help="Parquet or JSON lines: prompt_id, task, q__MODEL …")] = None,
+    policy: PolicyName = "default",
+    seed: Annotated[int, typer.Option(min=0, help="Order of the stream and every draw.")] = 0,
+    degrade: Annotated[
+        float | None,
+        typer.Option(metavar="AT", help="From this request on (a share below 1) the best models lose quality."),
+    ] = None,
+    degrade_tasks: Annotated[int, typer.Option(min=1, help="With --degrade: in how many tasks, largest first.")] = 6,
+    degrade_to: Annotated[float, typer.Option(min=0.0, max=1.0, help="With --degrade: what is left of it.")] = 0.5,
+    policies: ListPolicies = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replay scored prompts once, in random order, showing the policy only the score of the model it chose."""
+    if policies:
+        _list_policies(as_json)
+        return
+    if file is None:
+        raise fail("give a FILE to replay; docs/replay.md describes it", 2)
+    from podium.datasets.replay_file import ReplayFile  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.services.replay import loss_at, make  # noqa: PLC0415 - same
+    from podium.services.replay import replay as run  # noqa: PLC0415 - same
+
+    chosen = make(policy)
+    with contextlib.ExitStack() as opened:
+        with _progress(f"reading {file.name}", quiet=as_json) as heard:
+            source = opened.enter_context(ReplayFile(file, seed, heard))
+        if source.repeated:
+            output.note(f"{source.repeated} rows repeat an earlier row of the same prompt_id; they count again")
+        loss = None
+        if degrade is not None:
+            loss = loss_at(degrade, source.totals.rows, tasks=degrade_tasks, left=degrade_to)
+        with _progress(f"replaying {policy}", quiet=as_json) as heard:
+            result = run(source, chosen, loss=loss, progress=heard)
+    shown = {"policy": policy, "seed": seed, **dataclasses.asdict(result)}
+    if loss is None:
+        for name in ("recovery", "never_recovered", "degraded"):
+            del shown[name]
+    if as_json:
+        output.emit_json(shown)
+        return
+    shares = shown.pop("shares")
+    output.facts(shown)
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    output.table(("model", "share"), [(model, f"{share:.1%}") for model, share in ranked])

@@ -1,0 +1,1 @@
+"""Files of rows that people bring along: Parquet and JSON lines, read once, in bounded memory."""
