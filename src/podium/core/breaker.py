@@ -2,10 +2,10 @@
 
 Owns when requests stop and when one of them may try again. Must not retry, sleep or log.
 
-Closed: results are counted over a sliding window (in ``_SLICES`` slices, so memory does not grow with traffic; a
-slice leaves when its oldest result is ``window_s`` old). It opens when at least ``failures`` failed within the window **and** they are at least half of the results in it. A
-success therefore dilutes a storm of failures and never erases it, and a busy instance with a few failures among
-hundreds of successes stays closed.
+Closed: results are counted over a sliding window (in ten slices, so memory does not grow with traffic; a slice leaves
+when its oldest result is ``window_s`` old). It opens when at least ``failures`` failed within the window **and** they
+are at least half of the results in it. A success therefore dilutes a storm of failures and never erases it, and a
+busy instance with a few failures among hundreds of successes stays closed.
 
 Open: nobody is admitted for ``open_s``, times ``factor`` after every failed probe, up to ``open_max_s``.
 
@@ -44,14 +44,16 @@ class BreakerState(StrEnum):
 
 
 class Breaker:
-    """One breaker. ``now`` is monotonic seconds; a value before the last one counts as the last one.
+    """One breaker. ``now`` is seconds of a monotonic clock.
 
-    Whoever got True from ``admit`` while ``state`` was not closed *is* the probe. Callers that keep that fact pass
-    ``probe`` with the result, so that a request admitted long ago cannot speak for the probe; without it
-    (``None``), a result that arrives while a probe is under way is taken as the probe's.
+    Requests outlive states: one admitted before the breaker opened, or a probe given up as lost, may report while
+    another probe is under way. Callers that read ``ticket`` right after ``admit`` and hand it back with the result are
+    never confused by that; without a ticket a result that arrives while a probe is under way is taken as the probe's.
     """
 
-    __slots__ = ("_closed_at", "_next_open_s", "_open_until", "_probe_until", "_probing", "_slices", "rules")
+    __slots__ = (
+        "_closed_at", "_next_open_s", "_open_until", "_probe_until", "_probes", "_probing", "_slices", "rules",
+    )  # fmt: skip
 
     def __init__(self, rules: BreakerRules) -> None:
         self.rules = rules
@@ -59,6 +61,7 @@ class Breaker:
         """(begin of the slice of time, successes, failures), oldest first."""
         self._open_until: float | None = None
         self._probing = False
+        self._probes = 0
         self._probe_until = 0.0
         self._next_open_s = rules.open_s
         self._closed_at: float | None = None
@@ -82,7 +85,13 @@ class Breaker:
         if not self.would_admit(now):
             return False
         self._probing, self._probe_until = True, now + self.rules.open_s
+        self._probes += 1
         return True
+
+    @property
+    def ticket(self) -> int:
+        """Which probe is under way, 0 for none. Right after ``admit`` said True it names that very request."""
+        return self._probes if self._probing else 0
 
     def retry_in_s(self, now: float) -> float:
         """Seconds until somebody may be admitted at the latest; 0 when that is now."""
@@ -93,15 +102,15 @@ class Breaker:
             wait_s = max(wait_s, self._probe_until - now)
         return max(0.0, wait_s)
 
-    def succeeded(self, now: float, *, probe: bool | None = None) -> None:
+    def succeeded(self, now: float, *, ticket: int | None = None) -> None:
         """A request was answered. While open without a probe it is news from before, and ignored."""
         if self._open_until is None:
             self._count(now, failed=False)
-        elif self._probing and probe is not False:
+        elif self._reports(ticket):
             self._open_until, self._probing, self._closed_at = None, False, now
             self._slices.clear()
 
-    def failed(self, now: float, *, probe: bool | None = None) -> None:
+    def failed(self, now: float, *, ticket: int | None = None) -> None:
         """A request failed for a reason that says something about the instance (not: the client left, or 400)."""
         if self._open_until is None:
             self._count(now, failed=True)
@@ -111,13 +120,17 @@ class Breaker:
                 if self._closed_at is None or now - self._closed_at > self.rules.window_s:
                     self._next_open_s = self.rules.open_s
                 self._open(now)
-        elif self._probing and probe is not False:
+        elif self._reports(ticket):
             self._open(now)
 
-    def abandoned(self, now: float, *, probe: bool | None = None) -> None:
+    def abandoned(self, now: float, *, ticket: int | None = None) -> None:
         """The probe's client left before there was a result: the next caller may probe."""
-        if probe is not False:
+        if self._reports(ticket):
             self._probing = False
+
+    def _reports(self, ticket: int | None) -> bool:
+        """True when this is the result of the probe under way."""
+        return self._probing and (ticket is None or ticket == self._probes)
 
     def _open(self, now: float) -> None:
         rules = self.rules
