@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-import types
+import time
 from pathlib import Path
 
 import pytest
 
 from podium import host, nvml
 from podium.host import Host
+from podium.ports import RAM
+from scripted_nvml import GB, Gpu, NVMLError, library
 
 
 @pytest.fixture(autouse=True)
 def forget_devices():
     host._kinds.cache_clear()
+    nvml.opened.cache_clear()
     yield
     host._kinds.cache_clear()
+    nvml.opened.cache_clear()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="compares with /proc")
@@ -48,32 +52,16 @@ def test_a_model_may_always_run_on_the_cpu_and_only_on_what_was_found():
     assert Host().kinds() == {"cpu", *found}
 
 
-class NVMLError(Exception):
-    pass
-
-
 @pytest.fixture
 def driver(monkeypatch):
-    """A machine with an NVIDIA driver; ``driver.devices`` are its (name, bytes)."""
-    library = types.ModuleType("pynvml")
-    library.NVMLError = NVMLError
-    library.devices = [(b"Old Driver GPU", 8 << 30), ("New Driver GPU", 24 << 30)]
-    library.open = 0
-
-    def init():
-        library.open += 1
-
-    def shutdown():
-        library.open -= 1
-
-    library.nvmlInit, library.nvmlShutdown = init, shutdown
-    library.nvmlDeviceGetCount = lambda: len(library.devices)
-    library.nvmlDeviceGetHandleByIndex = lambda index: library.devices[index]
-    library.nvmlDeviceGetName = lambda device: device[0]
-    library.nvmlDeviceGetMemoryInfo = lambda device: types.SimpleNamespace(total=device[1])
-    monkeypatch.setitem(sys.modules, "pynvml", library)
+    """A machine with an NVIDIA driver; ``driver.gpus`` are its devices."""
+    made = library(
+        Gpu(b"Old Driver GPU", 8 * GB, b"GPU-aaaa", 5 * GB), Gpu("New Driver GPU", 24 * GB, "GPU-bbbb", 9 * GB)
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", made)
     monkeypatch.setattr(nvml.shutil, "which", lambda name: f"/usr/bin/{name}")
-    return library
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return made
 
 
 def test_nvidia_devices_are_listed_as_their_library_names_them(driver):
@@ -89,7 +77,7 @@ def test_nvidia_devices_are_listed_as_their_library_names_them(driver):
 
 
 def test_a_driver_that_does_not_answer_or_lists_nothing_is_a_reason_not_a_crash(driver, monkeypatch):
-    driver.devices = []
+    driver.gpus = []
     assert dict(Host().facts().unavailable)["cuda"] == "NVML lists no device"
     assert driver.open == 0
 
@@ -111,3 +99,94 @@ def test_an_apple_silicon_mac_has_metal(monkeypatch):
     monkeypatch.setattr(host.platform, "machine", lambda: "arm64")
     (device,) = [each for each in Host().facts().accelerators if each.kind == "metal"]
     assert device.memory_bytes == Host().facts().memory_bytes
+
+
+@pytest.mark.requirement("POOL-2", "PRV-8")
+def test_the_devices_are_the_memory_and_every_gpu_with_its_size_and_free_bytes(driver):
+    assert Host().devices()[1:] == (("cuda:0", 8 * GB), ("cuda:1", 24 * GB))
+    assert Host().devices()[0][0] == RAM
+    assert (Host().free_bytes("cuda:0"), Host().free_bytes("cuda:1")) == (5 * GB, 9 * GB)
+    driver.gpus[1].free = 3 * GB
+    assert Host().free_bytes("cuda:1") == 3 * GB
+    assert Host().free_bytes("cuda:2") is None
+    assert driver.open == 1
+
+    def fail(_):
+        raise NVMLError("GPU is lost")
+
+    driver.nvmlDeviceGetMemoryInfo = fail
+    assert Host().free_bytes("cuda:1") is None
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [("1", ["cuda:1"]), ("0,1", ["cuda:0", "cuda:1"]), ("GPU-b", ["cuda:1"]), ("", []), ("-1", []), ("7", [])],
+)
+def test_only_gpus_that_podium_may_see_are_devices_under_their_own_numbers(driver, monkeypatch, visible, seen):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [device for device, _ in Host().devices()[1:]] == seen
+
+
+def test_without_a_driver_the_memory_is_the_only_device(monkeypatch):
+    monkeypatch.setattr(nvml, "has_driver", lambda: False)
+    assert [device for device, _ in Host().devices()] == [RAM]
+    assert Host().free_bytes("cuda:0") is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="compares with /proc")
+@pytest.mark.requirement("POOL-2")
+def test_free_memory_agrees_with_the_kernel():
+    text = Path("/proc/meminfo").read_text()
+    known = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines()}
+    free = Host().free_bytes(RAM)
+    assert 0 < free <= known["MemAvailable"] + (512 << 20)
+    assert free <= Host().devices()[0][1] <= known["MemTotal"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures /proc")
+def test_asking_for_free_memory_takes_less_than_a_millisecond():
+    probe = Host()
+    taken = []
+    for _ in range(200):
+        began = time.perf_counter()
+        probe.free_bytes(RAM)
+        taken.append(time.perf_counter() - began)
+    assert sorted(taken)[100] < 1e-3
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    """A machine of 16 GiB with 10 GiB available, seen from a cgroup inside a cgroup, both version 2."""
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text(f"MemTotal: {16 << 20} kB\nMemFree: 1 kB\nMemAvailable:   {10 << 20} kB\n")
+    (proc / "self" / "cgroup").write_text("9:name=systemd:/\n0::/outer/inner\n")
+    (groups / "outer" / "inner").mkdir(parents=True)
+    monkeypatch.setattr(host, "_PROC", proc)
+    monkeypatch.setattr(host, "_CGROUPS", groups)
+    monkeypatch.setattr(nvml, "has_driver", lambda: False)
+
+    def limit(name, largest, used, cached):
+        folder = groups / name
+        (folder / "memory.max").write_text(f"{largest}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached - 7}\nactive_file 7\n")
+
+    return limit
+
+
+@pytest.mark.requirement("POOL-2")
+def test_the_tightest_limit_of_the_containers_around_counts_and_cached_files_are_free(container):
+    assert (Host().devices(), Host().free_bytes(RAM)) == (((RAM, 16 * GB),), 10 * GB)
+    container("outer/inner", "max", 3 * GB, GB)
+    assert Host().devices() == ((RAM, 16 * GB),)
+    container("outer", 4 * GB, 3 * GB, GB)
+    assert Host().devices() == ((RAM, 4 * GB),)
+    assert Host().free_bytes(RAM) == 2 * GB
+    container("outer/inner", 3 * GB, 3 * GB, GB)
+    assert (Host().devices(), Host().free_bytes(RAM)) == (((RAM, 3 * GB),), GB)
+    container("outer/inner", 3 * GB, 9 * GB, GB)
+    assert Host().free_bytes(RAM) == 0
+    container("outer/inner", 30 * GB, 20 * GB, GB)
+    container("outer", 30 * GB, 1 * GB, GB)
+    assert Host().free_bytes(RAM) == 10 * GB

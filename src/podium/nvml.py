@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 CUDA = "cuda"
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""``PROC_PID_INIT_INO`` in the kernel's include/linux/proc_ns.h."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +62,9 @@ class Nvml:
         """Bytes the processes ``pids`` hold on all devices; ``None`` when the driver does not tell.
 
         A process that computes and draws is listed twice with the same memory, so the larger number counts.
-        In a container whose processes have other numbers outside, the driver lists numbers that mean nothing here.
+        In a container the driver may know processes by their numbers outside; then none is found, which says nothing.
         """
-        total = 0
+        total, found = 0, False
         for device in self._devices:
             held: dict[int, int] = {}
             try:
@@ -78,7 +80,8 @@ class Nvml:
                         return None
                     held[process.pid] = max(held.get(process.pid, 0), int(process.usedGpuMemory))
             total += sum(held.values())
-        return total
+            found = found or bool(held)
+        return total if found or _numbers_are_the_hosts() else None
 
     def _device(self, index: int) -> Device:
         handle = self._library.nvmlDeviceGetHandleByIndex(index)
@@ -89,6 +92,14 @@ class Nvml:
             total_bytes=int(self._library.nvmlDeviceGetMemoryInfo(handle).total),
             handle=handle,
         )
+
+
+def _numbers_are_the_hosts() -> bool:
+    """Whether process numbers here are those the driver knows: not in a pid namespace of a container."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino == _FIRST_PID_NAMESPACE
+    except OSError:
+        return True
 
 
 def _allowed(device: Device, visible: str | None) -> bool:

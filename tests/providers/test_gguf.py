@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from podium.domain.model import Capability
 from podium.errors import InvalidRequest
-from podium.providers.gguf import read_head
+from podium.providers import gguf_memory
+from podium.providers.gguf import read_counts, read_head
 from podium.providers.gguf_facts import facts_of, read_facts
 
 pytestmark = pytest.mark.requirement("REG-1")
@@ -199,3 +201,40 @@ def test_a_value_of_the_wrong_kind_or_size_is_no_fact_and_no_fault(tmp_path, key
     path.write_bytes(head(pairs) + b"\0" * 1024)
     within_limits(path, must_fail=False)
     assert facts_of(read_head(path), DIGEST).parameters == 256
+
+
+def test_the_shape_is_read_without_the_words(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(whole())
+    counts = read_counts(path)
+    assert (counts["tokenizer.ggml.tokens"], counts["llama.embedding_length"]) == (4, 64)
+    assert "tokenizer.ggml.scores" not in counts
+    cut = whole()
+    path.write_bytes(cut[: cut.index(b"</s>")])  # what comes after is not even read
+    assert read_counts(path) == counts
+    path.write_bytes(b"GGUF")
+    with pytest.raises(InvalidRequest, match="ends early"):
+        read_counts(path)
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        read_counts(tmp_path / "missing.gguf")
+
+
+@pytest.mark.requirement("POOL-2")
+def test_a_larger_vocabulary_and_wider_layers_need_more_memory(tmp_path):
+    shape = {"qwen2.embedding_length": 896, "qwen2.feed_forward_length": 4864, "tokenizer.ggml.tokens": 151_936}
+    known = gguf_memory.from_counts(shape)
+    assert known == pytest.approx(160 << 20, rel=0.02)
+    assert gguf_memory.from_counts({**shape, "tokenizer.ggml.tokens": 262_144}) > known + (60 << 20)
+    assert gguf_memory.from_counts({**shape, "qwen2.feed_forward_length": 18_944}) > known + (80 << 20)
+    nonsense = dict.fromkeys(shape, 1 << 63)
+    assert gguf_memory.from_counts(nonsense) < 1 << 40
+    assert gguf_memory.overhead(tmp_path / "gone.gguf", "sha256:0", 800 << 20) == gguf_memory.BASE_BYTES + (100 << 20)
+
+
+@given(steps=changes)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_damage_to_the_head_makes_the_shape_fail_otherwise(tmp_path, steps):
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(mutate(whole(), steps))
+    with contextlib.suppress(InvalidRequest):
+        assert gguf_memory.from_counts(read_counts(path)) >= 0

@@ -21,6 +21,7 @@ MAX_TEXT = 4 << 20
 """Longest text value kept, in bytes (chat templates are some ten thousand)."""
 MAX_KEPT_ITEMS = 4096
 """Longer arrays (vocabularies) are stepped over."""
+VOCABULARY = "tokenizer.ggml.tokens"
 _MAX_NAME = 1 << 16
 _MAX_DIMENSIONS = 4
 _MOST_ELEMENTS_PER_BYTE = 64
@@ -146,7 +147,33 @@ def read_head(path: Path) -> GgufHead:
         ) from error
 
 
-def _parse(reader: _Reader, size: int) -> GgufHead:
+def read_counts(path: Path) -> Mapping[str, int]:
+    """Whole numbers and lengths of arrays in the metadata, up to the vocabulary's, which comes late but before its
+    words: a few kilobytes instead of the whole head. Raises ``InvalidRequest``.
+    """
+    found: dict[str, int] = {}
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            reader = _Reader(file, size, path)
+            _, _, pairs = _begin(reader)
+            for _ in range(pairs):
+                key = reader.text(_MAX_NAME, "metadata key")
+                if key == VOCABULARY:
+                    reader.skip(8)
+                    found[key] = reader.u64()
+                    break
+                value = _value(reader)
+                if isinstance(value, int) and not isinstance(value, bool):
+                    found[key] = value
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read ({error.strerror or error})", param="source") from error
+    return found
+
+
+def _begin(reader: _Reader) -> tuple[int, int, int]:
+    """(format version, tensors, entries of metadata)."""
     if reader.left() < 4 or reader.take(4) != b"GGUF":
         raise reader.fail("it does not start with the letters GGUF")
     version = reader.u32()
@@ -156,6 +183,11 @@ def _parse(reader: _Reader, size: int) -> GgufHead:
     tensor_count, pair_count = reader.u64(), reader.u64()
     if pair_count > reader.left() // 13 or tensor_count > reader.left() // 24:
         raise reader.fail(f"{pair_count} metadata entries and {tensor_count} tensors cannot fit into the file")
+    return version, tensor_count, pair_count
+
+
+def _parse(reader: _Reader, size: int) -> GgufHead:
+    version, tensor_count, pair_count = _begin(reader)
     metadata: dict[str, Value] = {}
     for _ in range(pair_count):
         key = reader.text(_MAX_NAME, "metadata key")

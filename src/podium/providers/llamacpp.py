@@ -25,14 +25,12 @@ from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import Characteristics
 from podium.providers.catalogue import ProviderContext
 from podium.providers.gguf_facts import read_facts
+from podium.providers.gguf_memory import overhead
 from podium.providers.http_instance import HttpInstance
 from podium.providers.process import Command, ManagedProcess
 from podium.providers.settings import read_settings
 from podium.transport.client import HttpClient, Origin
 
-MB = 1024 * 1024
-OVERHEAD_BYTES = 80 * MB
-"""Interpreter, library and compute buffers, measured with a 135M model; replaced by the measured memory."""
 DEFAULT_CONTEXT = 4096
 MAX_THREADS = 8
 
@@ -92,13 +90,16 @@ class LlamaCppProvider:
         return _context(read_settings(version.source, Settings), version.facts)
 
     def footprint(self, version: ModelVersion) -> int | None:
-        """Weights, key-value cache for all slots, and overhead, in bytes."""
+        """Weights, key-value cache for all slots, vocabulary and buffers, in bytes.
+
+        llama.cpp fills the cache with zeros when it starts, so all of it is in memory before the first token.
+        """
         facts = version.facts
         if facts.size_bytes is None:
             return None
         settings = read_settings(version.source, Settings)
         cache = (facts.kv_bytes_per_token or 0) * _context(settings, facts) * settings.slots
-        return facts.size_bytes + cache + OVERHEAD_BYTES
+        return facts.size_bytes + cache + overhead(_path(version.source), facts.digest, facts.size_bytes)
 
     async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
         """Start the worker; returns when it listens. Raises ``LoadFailed`` with the end of its log."""

@@ -21,6 +21,7 @@ from podium.domain.instance import ProcessUsage
 from podium.errors import LoadFailed
 from podium.providers import guard, procfs
 from podium.providers.leftovers import Note, write_note
+from podium.providers.usage import ProcessTree
 
 LOG_BYTES = 512 * 1024
 TAIL_LINES = 30
@@ -50,6 +51,7 @@ class ManagedProcess:
     ) -> None:
         self._guard = process
         self.pid = pid
+        self._tree = ProcessTree(pid, reaper=process.pid)
         self._log = log
         self._note = note
         self._folder = folder
@@ -134,8 +136,8 @@ class ManagedProcess:
         return "\n".join(text.decode("utf-8", "replace").splitlines()[-lines:])
 
     def usage(self) -> ProcessUsage | None:
-        """CPU seconds and memory of the command with its descendants; the guard is not counted."""
-        return procfs.tree_usage(self.pid) if self.pid and self._guard.returncode is None else None
+        """CPU time and memory of all that runs below the guard; the guard is not counted."""
+        return self._tree.usage() if self.pid and self._guard.returncode is None else None
 
     def _kill_session(self) -> bool:
         """Signal what is left when the guard itself was killed; True when there was something.
