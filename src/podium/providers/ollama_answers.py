@@ -87,6 +87,8 @@ class Translator:
         self._begun = False
         self._offset = 0
         self.done = False
+        self.failed: ProviderError | None = None
+        """Why the stream cannot go on; what came before it has been given out."""
 
     def whole(self, body: bytes) -> bytes:
         """Raises ``ProviderError`` for what is not a complete answer of Ollama's."""
@@ -113,24 +115,27 @@ class Translator:
         )
 
     def feed(self, data: bytes) -> bytes:
-        """Events for the lines that are complete. Raises ``ProviderError`` for an error line or what is no line."""
-        if self.done:
+        """Events for the lines that are complete, up to the one that sets ``failed`` or ``done``."""
+        if self.done or self.failed:
             return b""
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LIMIT:
-            raise ProviderError("Ollama sent a line without end", code="stream_broken")
+            self.failed = ProviderError("Ollama sent a line without end", code="stream_broken")
         out: list[bytes] = []
-        for raw in lines:
-            if raw.strip() and not self.done:
-                self._event(_read(raw), out)
+        try:
+            for raw in lines:
+                if raw.strip() and not self.done:
+                    self._event(_read(raw), out)
+        except ProviderError as error:
+            self.failed = error
         return b"".join(out)
 
     def end(self) -> bytes:
-        """The body is complete: the last line may lack its newline. Raises ``ProviderError`` if the answer is not."""
+        """The body is complete: the last line may lack its newline. An answer that is not sets ``failed``."""
         out = self.feed(b"\n") if self._rest.strip() else b""
-        if not self.done:
-            raise ProviderError("Ollama ended the stream before the answer was complete", code="stream_broken")
+        if not self.done and self.failed is None:
+            self.failed = ProviderError("Ollama ended the stream before the answer was complete", code="stream_broken")
         return out
 
     # ------------------------------------------------------------ parts

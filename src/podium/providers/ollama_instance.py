@@ -236,16 +236,15 @@ class OllamaReply:
             sink(await self.read())
             return
 
-        def pass_on(data: bytes) -> None:
-            made = self._translator.feed(data)
+        def pass_on(made: bytes) -> None:
             if made:
                 sink(made)
+            if self._translator.failed is not None:
+                raise self._translator.failed
 
         try:
-            await self._reply.relay(pass_on)
-            last = self._translator.end()
-            if last:
-                sink(last)
+            await self._reply.relay(lambda data: pass_on(self._translator.feed(data)))
+            pass_on(self._translator.end())
         finally:
             self._ended(self)
 
