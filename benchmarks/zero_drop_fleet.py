@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import runpy
 import shlex
 import signal
@@ -109,10 +110,14 @@ class Server:
                     f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n".encode()
                     + raw
                 )
-                head, _, text = (await reader.read()).partition(b"\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+                text = await (reader.readexactly(int(length[1])) if length else reader.read())
+            except asyncio.IncompleteReadError as error:
+                raise ConnectionError(f"{method} {path}: the answer ended early: {error}") from None
             finally:
                 writer.close()
-        status = int(head.split(b" ", 2)[1]) if head else 0
+        status = int(head.split(b" ", 2)[1])
         try:
             return status, json.loads(text)
         except ValueError:
