@@ -173,6 +173,8 @@ class ProviderError(PodiumError):
     code = "provider_error"
     fault = Fault.PROVIDER
     retryable = True
+    instance_lost: bool = False
+    """The process behind it ended under the request, so that another copy of the same version may serve it."""
 
 
 class ProviderUnreachable(ProviderError):

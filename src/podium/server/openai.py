@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
+from podium.core.balancing import prefix_key
 from podium.domain.model import Capability, Lifecycle, ModelVersion
 from podium.domain.request import Endpoint
 from podium.errors import CallerError, InternalError, NotFound, PodiumError
@@ -60,12 +61,16 @@ class DataPlane:
         task = headers.get(b"x-podium-task")
         session = headers.get(b"x-podium-session")
         limits = headers.get(b"x-podium-criteria")
+        key = headers.get(b"authorization")
+        priority = headers.get(b"x-podium-priority")
         head = wire.parse(
             endpoint,
             exchange.body,
             request_id=request_id,
             task=task.decode("latin-1") if task else None,
             session=session.decode("latin-1") if session else None,
+            caller=f"{prefix_key(key):016x}" if key else "",
+            priority=priority.decode("latin-1") if priority else None,
         )
         await self._gateway.handle(head, read_criteria(limits) if limits else None, exchange)
 

@@ -62,6 +62,11 @@ class Attempt:
         self._metered: Metered | None = None
         self.first_token = False
 
+    @property
+    def first_byte_s(self) -> float | None:
+        """Seconds to the first event of a stream; ``None`` before it and for whole answers."""
+        return None if self._first is None else self._first - self._started
+
     def first_byte(self) -> None:
         """The first event of the answer is here."""
         self.first_token = True

@@ -7,7 +7,8 @@ leaves cancels the generation. Knows no HTTP server and no SQL.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +17,7 @@ import msgspec
 from podium.core.classify import classify
 from podium.domain.decision import Choice, Decision
 from podium.domain.model import ModelVersion
-from podium.domain.request import RequestHead
+from podium.domain.request import RequestHead, Ticket
 from podium.domain.task import DEFAULT_TASK, Classification, Criteria
 from podium.errors import NotFound, Overloaded, PodiumError, ProviderError
 from podium.ports import Call, Clock, Deadlines, Reply
@@ -28,11 +29,11 @@ from podium.services.pool import Lease, Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.rejection import rejection
+from podium.services.route import Route
 from podium.services.sse import StreamRelay
 from podium.services.tasks import Tasks
 
 Headers = Sequence[tuple[bytes, bytes]]
-MAX_ATTEMPTS = 3
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _encoder = msgspec.json.Encoder()
@@ -60,6 +61,9 @@ class GatewayLimits:
     deadlines: Deadlines = field(default_factory=Deadlines)
     heartbeat_s: float = 5.0
     queue_timeout_s: float = 600.0
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ordered versions to try when one fails before the first byte: by what the caller wrote as the model, by
+    version, or by ``task:NAME``."""
 
 
 class Gateway:
@@ -97,21 +101,20 @@ class Gateway:
     async def handle(self, head: RequestHead, criteria: Criteria | None, out: Responder) -> None:
         """Answer one request. Raises ``PodiumError`` only while nothing has been sent."""
         found, choice = self._choose(head, criteria)
-        parent: str | None = None
-        order = (choice.chosen, *choice.fallbacks)[:MAX_ATTEMPTS]
-        for position, ref in enumerate(order):
-            decision = self._decide(head, found, choice, ref, parent)
+        decision = self._decide(head, found, choice, choice.chosen, None)
+        route: Route | None = None
+        while True:
             try:
                 await self._attempt(head, decision, out)
             except PodiumError as error:
                 if out.bytes_started:
                     self._break_stream(head, error, out)
                     return
-                if not isinstance(error, ProviderError | Overloaded) or not error.retryable:
+                route = route or Route(choice, self._chain(head, choice, criteria))
+                following = route.after(decision.served, error)
+                if following is None:
                     raise
-                if position == len(order) - 1:
-                    raise
-                parent = decision.id
+                decision = self._decide(head, found, choice, following, decision.id)
             else:
                 return
 
@@ -141,6 +144,20 @@ class Gateway:
             return Classification(task=head.task, confidence=1.0, rule="explicit")
         return classify(wire.prompt_sample(head), head.endpoint, head.needs, self._tasks.specs())
 
+    def _chain(self, head: RequestHead, choice: Choice, criteria: Criteria | None) -> tuple[str, ...] | None:
+        """The configured fallbacks of what was asked for, as far as they can serve it; ``None`` when none are."""
+        named = self.limits.fallbacks
+        chain = named.get(head.model) or named.get(choice.chosen) or named.get(f"task:{choice.task}")
+        if chain is None:
+            return None
+        able = []
+        for name in chain:
+            with contextlib.suppress(PodiumError):
+                ref = self._registry.resolve(name).ref
+                self._selector.choose(choice.task, needs=head.needs, size=head.size, explicit=ref, criteria=criteria)
+                able.append(ref)
+        return tuple(able)
+
     def _decide(
         self, head: RequestHead, found: Classification, choice: Choice, ref: str, parent: str | None
     ) -> Decision:
@@ -163,7 +180,10 @@ class Gateway:
         attempt = Attempt(decision, head, self._clock)
         lease: Lease | None = None
         try:
-            lease = self._pool.lease_now(version) or await self._wait(head, decision, version, out)
+            affinity = wire.affinity(head) if self._pool.copies(version.ref) > 1 else None
+            lease = self._pool.lease_now(version, affinity) or await self._wait(head, decision, version, out)
+            if head.keep_alive_s is not None:
+                lease.keep_alive(head.keep_alive_s)
             self._meter.begin(lease.instance_id, lease.instance, decision.id)
             call = Call(
                 endpoint=head.endpoint,
@@ -177,15 +197,16 @@ class Gateway:
                 if reply.status != 200:
                     raise rejection(reply.status, await reply.read(), version.ref)
                 if head.stream:
-                    await self._stream(head, decision, reply, attempt, out)
+                    await self._stream(head, decision, reply, attempt, out, lease)
                 else:
                     await self._answer(head, decision, reply, attempt, out)
             finally:
                 reply.close()
+            lease.succeeded(attempt.first_byte_s)
         except PodiumError as error:
             attempt.failed(error.code)
-            if lease is not None and isinstance(error, ProviderError):
-                self._pool.notice(lease.instance_id)
+            if lease is not None:
+                self._failed(lease, error)
             raise
         except asyncio.CancelledError:
             attempt.failed("client_left")
@@ -199,11 +220,23 @@ class Gateway:
                 lease.release()
             self._recorder.record(decision, attempt.outcome())
 
+    def _failed(self, lease: Lease, error: PodiumError) -> None:
+        """Tell the pool what the instance did; a request that is itself at fault says nothing against it."""
+        if isinstance(error, ProviderError | Overloaded) and error.retryable:
+            lease.failed(error)
+            if isinstance(error, ProviderError):
+                error.instance_lost = self._pool.notice(lease.instance_id)
+        else:
+            lease.succeeded()
+
     async def _wait(self, head: RequestHead, decision: Decision, version: ModelVersion, out: Responder) -> Lease:
         """Wait for a place. A stream gets its headers and a comment every few seconds meanwhile."""
         longest = self.limits.queue_timeout_s
+        ticket = Ticket(
+            caller=head.caller, task=decision.choice.task, priority=head.priority, affinity=wire.affinity(head)
+        )
         if not head.stream:
-            return await self._pool.lease(version, longest)
+            return await self._pool.lease(version, longest, ticket)
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
@@ -211,12 +244,12 @@ class Gateway:
             nonlocal timer
             if not out.bytes_started:
                 out.start_stream(200, self._headers(head, decision, _STREAM))
-            out.write(b": waiting for " + version.ref.encode() + b"\n\n")
+            out.write(_comment(version.ref, *self._pool.outlook(version.ref)))
             timer = loop.call_later(self.limits.heartbeat_s, beat)
 
         timer = loop.call_later(self.limits.heartbeat_s, beat)
         try:
-            return await self._pool.lease(version, longest)
+            return await self._pool.lease(version, longest, ticket)
         finally:
             timer.cancel()
 
@@ -228,11 +261,13 @@ class Gateway:
         out.respond(200, self._headers(head, decision, (b"content-type", b"application/json")), body)
 
     async def _stream(
-        self, head: RequestHead, decision: Decision, reply: Reply, attempt: Attempt, out: Responder
+        self, head: RequestHead, decision: Decision, reply: Reply, attempt: Attempt, out: Responder, lease: Lease
     ) -> None:
         relay = StreamRelay(hide_usage=not head.include_usage)
+        monotonic = self._clock.monotonic
 
         def sink(data: bytes) -> None:
+            lease.sign(monotonic())
             data = relay.feed(data)
             if not data:
                 return
@@ -280,3 +315,10 @@ class Gateway:
             (b"x-request-id", head.request_id.encode()),
         )
         return (*fixed, _NO_CACHE) if head.stream else fixed
+
+
+def _comment(ref: str, what: str, seconds: float | None) -> bytes:
+    """A line that stream readers ignore and people understand."""
+    left = "" if seconds is None else f"; about {seconds:.1f} s left"
+    text = f": waiting for {ref}: {what}{left}"
+    return text.replace("\n", " ").replace("\r", " ").encode() + b"\n\n"

@@ -11,11 +11,15 @@ from typing import Any
 
 import msgspec
 
+from podium.core.balancing import prefix_key
+from podium.core.keep_alive import parse_keep_alive
 from podium.domain.model import Capability
 from podium.domain.request import Endpoint, RequestHead
 from podium.errors import InvalidRequest
 
 MAX_TOKENS = 10_000_000
+AFFINITY_BYTES = 4096
+_PRIORITIES = {"high": 0, "normal": 1, "low": 2, "0": 0, "1": 1, "2": 2}
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
@@ -36,6 +40,8 @@ def parse(
     request_id: str,
     task: str | None = None,
     session: str | None = None,
+    caller: str = "",
+    priority: str | None = None,
 ) -> RequestHead:
     """Read a request body. ``task`` comes from the ``x-podium-task`` header and wins over ``metadata.task``.
 
@@ -76,13 +82,33 @@ def parse(
         size=len(body),
         max_tokens=_max_tokens(fields),
         session=session,
+        caller=caller or (_text(fields, "user") or "" if "user" in fields else ""),
+        priority=1 if priority is None else _priority(priority),
+        keep_alive_s=_keep_alive(fields) if "keep_alive" in fields else None,
     )
+
+
+def affinity(head: RequestHead) -> int:
+    """Equal for requests that share the beginning of their prompt: session, cache key, or the text up to the end of
+    the first user message.
+    """
+    if head.session is not None:
+        return prefix_key(head.session.encode())
+    if "prompt_cache_key" in head.fields:
+        return prefix_key(bytes(head.fields["prompt_cache_key"]))
+    raw = bytes(head.fields[_REQUIRED[head.endpoint]])
+    if head.endpoint is Endpoint.CHAT:
+        user = raw.find(b'"user"')
+        end = raw.find(b"}", user) if user >= 0 else -1
+        raw = raw[: end if end >= 0 else len(raw)]
+    return prefix_key(raw[:AFFINITY_BYTES])
 
 
 def compose(head: RequestHead, model: str) -> bytes:
     """The body for an instance: the caller's, with its own model name, and usage asked for in streams."""
     fields: dict[str, Any] = dict(head.fields)
     fields["model"] = model
+    fields.pop("keep_alive", None)
     if head.stream and not head.include_usage:
         if "stream_options" in fields:
             options = _any.decode(fields["stream_options"]) or {}
@@ -139,6 +165,25 @@ def _needs(endpoint: Endpoint, fields: Mapping[str, msgspec.Raw]) -> frozenset[s
     if "messages" in fields and b'"image_url"' in bytes(fields["messages"]):
         extra.add(Capability.VISION.value)
     return needs | extra if extra else needs
+
+
+def _priority(text: str) -> int:
+    found = _PRIORITIES.get(text.strip().lower())
+    if found is None:
+        raise InvalidRequest(
+            f"x-podium-priority must be high, normal or low, not {text[:40]!r}", param="x-podium-priority"
+        )
+    return found
+
+
+def _keep_alive(fields: Mapping[str, msgspec.Raw]) -> float | None:
+    value = _value(fields, "keep_alive")
+    if value is None:
+        return None
+    try:
+        return parse_keep_alive(value)
+    except ValueError as error:
+        raise InvalidRequest(str(error), param="keep_alive") from None
 
 
 def _max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
