@@ -5,11 +5,14 @@ is what it decides on.
 
 What is smoothed is the demand, busy places plus waiters, as a time-weighted mean over the last ``up_after_s``; use is
 that mean over the present capacity. So the sampling interval does not matter, and a change of capacity counts at
-once. One sample counts for at most ``CLIP`` times the capacity of its time: a burst must last to count as use.
+once. One sample counts for at most ``CLIP`` times the capacity of its time (or 1.5 ``up_at``): a burst must last to
+count as use.
 
 * Up when use over a full window is at least ``up_at``.
-* Down when use stayed below ``down_at`` for ``down_after_s`` **and** one copy less would still be used less than
-  ``MARGIN * up_at``. A load that made it go up by one cannot make it go down again: constant load never flaps.
+* Down when for all of ``down_after_s`` use stayed below ``down_at`` **and** one copy less would have been used less
+  than ``MARGIN * up_at``. A load that made it go up by one cannot make it go down again: constant load never flaps.
+  A noisy one may: when going down turns out wrong, that is, it goes up within ``REGRET_S``, the next time down needs
+  twice as long, up to 16 times ``down_after_s``, until an hour has passed without that.
 * ``cooldown_s`` between changes. Limits come first: a number of copies outside ``min_copies .. max_copies`` is
   corrected without waiting.
 * A gap in the samples (longer than 15 s or ``up_after_s``) or a clock that went back is no evidence: the window starts
@@ -18,12 +21,16 @@ once. One sample counts for at most ``CLIP`` times the capacity of its time: a b
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
 CLIP = 1.25
 MARGIN = 0.95
 GAP_S = 15.0
+REGRET_S = 900.0
+FORGET_S = 3600.0
+_MAX_CAUTION = 16
 _SEGMENTS = 50
 _ROUNDING = 1e-9
 
@@ -52,13 +59,18 @@ class ScaleRules:
 class Scaler:
     """The scaler of one version. ``rules`` may be replaced at any time."""
 
-    __slots__ = ("_changed_at", "_last", "_low_since", "_window", "_window_s", "rules")
+    __slots__ = (
+        "_caution", "_changed_at", "_down_at", "_last", "_low_since", "_regret_at", "_window", "_window_s", "rules",
+    )  # fmt: skip
 
     def __init__(self, rules: ScaleRules) -> None:
         self.rules = rules
         self._last: float | None = None
         self._changed_at: float | None = None
         self._low_since: float | None = None
+        self._caution = 1
+        """Multiplies ``down_after_s``."""
+        self._down_at = self._regret_at = -math.inf
         self._window: deque[tuple[float, float]] = deque()
         """(seconds, mean demand), oldest first, together at least ``up_after_s`` once it is full."""
         self._window_s = 0.0
@@ -70,14 +82,19 @@ class Scaler:
         that are still loading in ``copies`` and their places in ``capacity``, or it asks for more before they are
         there. ``now`` is monotonic seconds.
         """
-        rules = self.rules
-        self._take(now, min(float(busy + waiting), CLIP * capacity))
+        self._take(now, min(float(busy + waiting), max(CLIP, 1.5 * self.rules.up_at) * capacity))
         change = self._wanted(now, capacity, copies)
         if change:
             self._changed_at, self._low_since = now, None
-        elif self._changed_at is not None and now < self._changed_at:
-            self._changed_at = now - rules.cooldown_s  # the clock went back
+            self._learn(now, change)
         return change
+
+    def _learn(self, now: float, change: int) -> None:
+        if change < 0:
+            self._down_at = now
+        elif now - self._down_at <= REGRET_S:
+            self._caution = min(2 * self._caution, _MAX_CAUTION)
+            self._down_at, self._regret_at = -math.inf, now
 
     def _wanted(self, now: float, capacity: int, copies: int) -> int:
         rules = self.rules
@@ -88,28 +105,26 @@ class Scaler:
         if capacity <= 0 or self._window_s < rules.up_after_s or not self._window:
             return 0
         use = sum(seconds * demand for seconds, demand in self._window) / self._window_s / capacity
-        if use >= rules.down_at:
+        if copies < 2 or use >= rules.down_at or use * copies / (copies - 1) >= MARGIN * rules.up_at:
             self._low_since = None
         elif self._low_since is None:
             self._low_since = now
-        if self._changed_at is not None and 0.0 <= now - self._changed_at < rules.cooldown_s:
+        if self._changed_at is not None and now - self._changed_at < rules.cooldown_s:
             return 0
         if use >= rules.up_at - _ROUNDING:
             return int(copies < rules.max_copies)
-        if (
-            copies > rules.min_copies
-            and copies > 1
-            and self._low_since is not None
-            and now - self._low_since >= rules.down_after_s
-            and use * copies / (copies - 1) < MARGIN * rules.up_at
-        ):
-            return -1
+        if now - self._regret_at > FORGET_S:
+            self._caution = 1
+        if self._low_since is not None and now - self._low_since >= self._caution * rules.down_after_s:
+            return -int(copies > rules.min_copies)
         return 0
 
     def _take(self, now: float, demand: float) -> None:
         """The demand seen now stands for the time since the last sample."""
         last, self._last = self._last, now
         seconds = 0.0 if last is None else now - last
+        if seconds < 0.0:
+            self._changed_at, self._down_at, self._regret_at = None, -math.inf, -math.inf
         if seconds < 0.0 or seconds > max(GAP_S, self.rules.up_after_s):
             self._window.clear()
             self._window_s, self._low_since = 0.0, None
