@@ -62,7 +62,7 @@ def test_only_offered_arms_are_chosen_and_none_is_an_error(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("value", "weight"), [(1.1, 1), (-0.1, 1), (math.nan, 1), (1, 0), (1, math.inf)])
 def test_scores_out_of_range_and_impossible_weights_are_refused(name, value, weight):
-    with pytest.raises(ValueError, match="score|weight"):
+    with pytest.raises(ValueError, match=r"score|weight"):
         BASELINES[name]().observe("t", "a", value, weight=weight)
 
 
