@@ -21,8 +21,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from podium.core.device_memory import Candidate, DeviceMemory, Outlook
-from podium.core.pool_facts import HOLDS_MEMORY, RAM, Device, PoolSnapshot, Resident, Rules, Want
+from podium.core.device_memory import DeviceMemory
+from podium.core.eviction import Candidate, Outlook
+from podium.core.pool_facts import RAM, Device, PoolSnapshot, Resident, Rules, Want
 from podium.domain.instance import InstanceState
 
 __all__ = [
@@ -45,7 +46,8 @@ LOOK_AGAIN_S = 1.0
 """``retry_in_s`` where other programs hold the memory: nobody tells when they give it back."""
 
 _MB = 1024 * 1024
-_RUNS = frozenset({InstanceState.LOADING, InstanceState.READY})
+_READY, _DRAINING = InstanceState.READY, InstanceState.DRAINING
+_STOPPED, _FAILED = InstanceState.STOPPED, InstanceState.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ Step = Load | Evict | Wait | Refuse
 def plan(snapshot: PoolSnapshot) -> tuple[Step, ...]:
     """One answer per want (``Load``, ``Wait`` or ``Refuse``), the evictions for it right before it.
 
-    Two wants of one ref are two further instances. Equal snapshots give equal plans. Time is about
-    O(wants x residents).
+    Two wants of one ref are two further instances. Equal snapshots give equal plans. Time is
+    about O(residents + wants x devices).
     """
     planner = _Planner(snapshot)
     for want in sorted(snapshot.wants, key=_turn):
@@ -108,32 +110,32 @@ class _Planner:
     def __init__(self, snapshot: PoolSnapshot) -> None:
         self.rules = snapshot.rules
         self.steps: list[Step] = []
-        self.memory = {device.id: DeviceMemory(device) for device in snapshot.devices}
         self.ready: dict[str, int] = {}
+        self.memory = {device.id: DeviceMemory(device, snapshot.rules, self.ready) for device in snapshot.devices}
         self.runs: set[str] = set()
-        self.spared: set[str] = set()
         for resident in snapshot.residents:
-            memory = self.memory.get(resident.device)
-            if memory is None or resident.state not in HOLDS_MEMORY:
+            memory, state = self.memory.get(resident.device), resident.state
+            if memory is None or state is _STOPPED or state is _FAILED:
                 continue
-            memory.hold(resident, snapshot.rules)
-            if resident.state in _RUNS:
-                self.runs.add(resident.ref)
-            if resident.state is InstanceState.READY:
+            memory.hold(resident)
+            if state is _READY:
                 self.ready[resident.ref] = self.ready.get(resident.ref, 0) + 1
+            if state is not _DRAINING:
+                self.runs.add(resident.ref)
         for memory in self.memory.values():
-            self._sort(memory)
+            memory.settle()
 
     def serve(self, want: Want) -> None:
         """Answer one want."""
         size, helper = want.footprint_bytes, want.helper
-        places = [self.memory[name] for name in dict.fromkeys(want.devices) if name in self.memory]
+        memory = self.memory
+        places = [memory[name] for name in dict.fromkeys(want.devices) if name in memory]
         for place in places:
-            if size <= min(place.room_now(helper), place.room_later(helper)) and place.fits_beside(want):
+            if size <= place.room[helper] and place.fits_beside(want):
                 self._load(want, place)
                 return
         for place in places:
-            if size <= place.room_later(helper) and place.fits_beside(want):
+            if size <= place.room_later[helper] and place.fits_beside(want):
                 self._await_drained(want, place)
                 return
         if want.optional:
@@ -150,36 +152,31 @@ class _Planner:
         self.steps.append(Load(want.ref, place.device.id))
 
     def _await_drained(self, want: Want, place: DeviceMemory) -> None:
-        returning = place.returning_serving + place.returning_helpers
+        name, returning = place.device.id, place.returning
         place.promise(want)
         self._spare(want)
-        self._wait(
-            want,
-            f"{want.ref} needs {_mb(want.footprint_bytes)} of {place.device.id}, "
-            f"where {_mb(returning)} are still draining",
-            None,
-        )
+        need = f"{want.ref} needs {_mb(want.footprint_bytes)} of {name}"
+        self._wait(want, f"{need}, where {_mb(returning)} are still draining", None)
 
     def _spare(self, want: Want) -> None:
-        if not want.optional:
-            self.spared.add(want.ref)
+        if want.optional or want.ref not in self.runs:
+            return
+        for memory in self.memory.values():
+            memory.spare(want.ref)
 
     def _wait(self, want: Want, reason: str, retry_in_s: float | None) -> None:
         self.steps.append(Wait(want.ref, reason, retry_in_s))
 
-    # ------------------------------------------------------------ evicting
-
-    def _late_s(self, want: Want) -> float:
-        """Seconds until it may push out busy ones; not positive: it may."""
-        return self.rules.max_wait_s - want.waited_s
-
     def _evict_for(self, want: Want, places: list[DeviceMemory]) -> bool:
         """Make room where that loses least; false when no device can be cleared now."""
-        late_s = self._late_s(want)
+        size, helper = want.footprint_bytes, want.helper
+        late_s = self.rules.max_wait_s - want.waited_s
         best: tuple[DeviceMemory, list[Candidate]] | None = None
         least: tuple[int, float, float] | None = None
         for place in places:
-            victims = place.victims(want, late_s, self.spared) if place.fits_beside(want) else None
+            if not place.fits_beside(want):
+                continue
+            victims = place.evictable(want).victims(size - place.room_later[helper], late_s)
             if victims is None:
                 continue
             lost = _loss(victims)
@@ -188,68 +185,44 @@ class _Planner:
         if best is None:
             return False
         place, victims = best
+        self.steps += [Evict(victim.id, victim.ref, want.ref, _why(victim, want)) for victim in victims]
+        place.evict(victims)
         for victim in victims:
-            self.steps.append(Evict(victim.resident.id, victim.ref, want.ref, _why(victim, want)))
-            place.evict(victim)
-            self._lost_copy(victim)
-        if want.footprint_bytes <= place.room_now(want.helper):
+            self._lost_copy(victim.ref)
+        if size <= place.room[helper]:
             self._load(want, place)
         else:
             self._await_drained(want, place)
         return True
 
-    def _lost_copy(self, victim: Candidate) -> None:
-        """The copies left of its version may have become last ones."""
-        left = self.ready[victim.ref] = self.ready[victim.ref] - 1
-        if not left:
-            return
-        for memory in self.memory.values():
-            if any(one.ref == victim.ref for one in memory.candidates):
-                self._sort(memory)
-
-    def _sort(self, memory: DeviceMemory) -> None:
-        """Put the candidates in the order of eviction.
-
-        Of copies of one version on this device the most valuable is a last copy, unless there are others elsewhere.
-        """
-        ready = self.ready
-        copies: dict[str, list[Candidate]] = {}
-        for one in memory.candidates:
-            one.last = True
-            if ready.get(one.ref, 0) > 1 and one.resident.state is InstanceState.READY:
-                copies.setdefault(one.ref, []).append(one)
-        for ref, group in copies.items():
-            for one in group:
-                one.last = False
-            if len(group) == ready[ref]:
-                max(group, key=lambda one: (one.busy, one.value, one.resident.id)).last = True
-        memory.candidates.sort(key=Candidate.order)
-
-    # ------------------------------------------------------------ waiting
+    def _lost_copy(self, ref: str) -> None:
+        """What is left of its copies may have become a last one."""
+        self.ready[ref] -= 1
+        if self.ready[ref]:
+            for memory in self.memory.values():
+                if ref in memory.refs:
+                    memory.reorder()
 
     def _queue(self, want: Want, places: list[DeviceMemory]) -> None:
         """It waits where it may be first, and its place there is kept."""
-        late_s = self._late_s(want)
-        best: DeviceMemory | None = None
+        size, helper = want.footprint_bytes, want.helper
+        late_s = self.rules.max_wait_s - want.waited_s
+        best: tuple[DeviceMemory, Outlook] | None = None
         rank: tuple[bool, bool, float, int] | None = None
-        outlook: Outlook | None = None
         for place in places:
-            here = place.outlook(want, late_s, self.spared)
+            short = size - place.room_later[helper]
+            here = place.evictable(want).outlook(short, late_s)
+            order = (not here.possible, not place.fits_beside(want), here.moment_s, short)
             place.keep_from_optional(want, here.beside if here.possible else 0)
-            order = (
-                not here.possible,
-                not place.fits_beside(want),
-                here.moment_s,
-                want.footprint_bytes - place.room_later(want.helper),
-            )
             if rank is None or order < rank:
-                best, rank, outlook = place, order, here
-        if best is None or outlook is None:
+                best, rank = (place, here), order
+        if best is None:
             self._wait(want, f"{want.ref} may run on none of the devices that are here", None)
             return
-        self._wait(want, *_outlook_words(want, best, outlook))
+        place, outlook = best
+        self._wait(want, *_outlook_words(want, place, outlook))
         if outlook.possible:
-            best.keep_for(want, outlook.beside)
+            place.keep_for(want, outlook.beside)
             self._spare(want)
 
 
@@ -283,8 +256,8 @@ def _outlook_words(want: Want, place: DeviceMemory, outlook: Outlook) -> tuple[s
     need = f"{want.ref} needs {_mb(want.footprint_bytes)} of {name}"
     if not place.fits_beside(want):
         return f"{need}, which an earlier one waits for", None
-    short = want.footprint_bytes - place.room_later(want.helper)
-    if place.available_later() < place.budget_later(want.helper):
+    short = want.footprint_bytes - place.room_later[want.helper]
+    if place.available_later < place.budget_later[want.helper]:
         reason = (
             f"{need}, but the operating system has {_mb(max(0, place.available))} free there, {_mb(short)} too little: "
             "other programs hold the rest"
@@ -306,14 +279,14 @@ def _refusal(want: Want, places: list[DeviceMemory]) -> str:
             "allow it on another one"
         )
     place = max(places, key=lambda place: place.largest(helper))
-    pinned = place.pinned_serving + place.pinned_helpers
+    pinned = place.pinned
     reserve = 0 if helper else place.reserve
     need = f"{want.ref} needs {_mb(size)}, but of the {_mb(place.capacity)} of {place.device.id}"
     held = [f"{_mb(pinned)} are pinned"] if pinned else []
     advice = []
     if reserve:
         held.append(f"{_mb(reserve)} are reserved for helpers")
-    if size <= place.capacity - (0 if helper else max(reserve, place.pinned_helpers)):
+    if size <= place.capacity - reserve:
         advice.append("unpin a model with `podium pin --off`")
     elif reserve and size <= place.capacity:
         advice.append("lower pool.helper_reserve_mb")

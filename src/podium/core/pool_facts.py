@@ -11,7 +11,6 @@ from podium.domain.instance import InstanceState
 
 RAM = "ram"
 GIB = 1024**3
-HOLDS_MEMORY = frozenset({InstanceState.LOADING, InstanceState.READY, InstanceState.DRAINING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +47,9 @@ class Resident:
     pinned: bool = False
     helper: bool = False
     load_s: float | None = None
-    """What loading it took, ``None`` before it was measured."""
+    """What loading it took, ``None`` before it was measured (then counted as 1 s for every GiB)."""
     untouched_bytes: int = 0
     """While it loads: the part of its footprint the operating system still counts as available."""
-
-    @property
-    def busy(self) -> bool:
-        """True when somebody would notice it going."""
-        return self.active > 0 or self.waiting > 0
-
-    @property
-    def reload_s(self) -> float:
-        """What bringing it back costs: measured, or 1 s for every GiB."""
-        return self.footprint_bytes / GIB if self.load_s is None else self.load_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
