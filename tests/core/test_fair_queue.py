@@ -224,12 +224,13 @@ class Line(RuleBasedStateMachine):
     @initialize(patience_s=st.sampled_from([1.0, 10.0, math.inf]))
     def begin(self, patience_s: float) -> None:
         self.queue: FairQueue[Item] = FairQueue(patience_s)
+        self.patience_s = patience_s
         self.now = 100.0
         self.waiting: list[tuple[Item, int, float]] = []
         self.gone: list[Item] = []
 
     def band(self, priority: int, at: float) -> int:
-        return max(HIGH, priority - int((self.now - at) // self.queue.patience_s))
+        return max(HIGH, priority - int((self.now - at) // self.patience_s))
 
     @rule(caller=st.sampled_from("abc"), task=st.sampled_from("xy"), priority=st.integers(0, 2))
     def push(self, caller: str, task: str, priority: int) -> None:

@@ -23,7 +23,8 @@ from typing import assert_never
 LOAD_BOUND = 1.25
 """By affinity a copy takes at most this multiple of the mean load, rounded up; the next by hash takes the rest."""
 _MASK = 2**64 - 1
-_MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # the finaliser of splitmix64 (Steele et al. 2014)
+_MIX = 0x9E3779B97F4A7C15
+"""2**64 over the golden ratio, odd: multiplicative hashing (Knuth 6.4). Key and seeds are hashes already."""
 
 
 class Strategy(StrEnum):
@@ -113,20 +114,26 @@ def _power_of_two(copies: Sequence[Copy], draw: float, turn: int) -> int | None:
 def _affinity(copies: Sequence[Copy], key: int, turn: int) -> int | None:
     if not copies:
         return None
-    total = 1  # with this request
-    for copy in copies:
-        total += copy.active
-    bound = math.ceil(LOAD_BOUND * total / len(copies))
-    best, best_score = None, -1
+    total, best, best_score = 1, -1, -1  # in all, this request included
     for index, copy in enumerate(copies):
-        if copy.active < copy.capacity and copy.active < bound:
-            mixed = (key ^ copy.seed) & _MASK
-            mixed = ((mixed ^ (mixed >> 30)) * _MIX_1) & _MASK
-            mixed = ((mixed ^ (mixed >> 27)) * _MIX_2) & _MASK
-            mixed ^= mixed >> 31
-            if mixed > best_score:
-                best, best_score = index, mixed
-    return _least_busy(copies, turn) if best is None else best
+        active = copy.active
+        total += active
+        if active < copy.capacity:
+            score = ((key ^ copy.seed) * _MIX) & _MASK
+            if score > best_score:
+                best, best_score = index, score
+    if best < 0:
+        return None
+    bound = math.ceil(LOAD_BOUND * total / len(copies))
+    if copies[best].active < bound:
+        return best
+    best, best_score = -1, -1  # seldom: the one the key belongs to has enough to do
+    for index, copy in enumerate(copies):
+        if copy.active < bound and copy.active < copy.capacity:
+            score = ((key ^ copy.seed) * _MIX) & _MASK
+            if score > best_score:
+                best, best_score = index, score
+    return _least_busy(copies, turn) if best < 0 else best
 
 
 def _weighted(copies: Sequence[Copy], draw: float, turn: int) -> int | None:

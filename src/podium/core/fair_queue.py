@@ -58,13 +58,15 @@ class FairQueue(Generic[T]):
     Items are told apart by identity; one item waits at most once.
     """
 
-    __slots__ = ("_ageing", "_bands", "_entries", "_now", "patience_s")
+    __slots__ = ("_ageing", "_bands", "_due", "_entries", "_now", "_patience_s")
 
     def __init__(self, patience_s: float = 10.0) -> None:
         if not patience_s > 0.0:
             raise ValueError(f"patience is more than 0 seconds, not {patience_s}; math.inf switches ageing off")
-        self.patience_s = patience_s
+        self._patience_s = patience_s
         self._now = -math.inf
+        self._due = math.inf
+        """Nobody moves up before this; at worst too early, when who was due has left."""
         self._entries: _Line[T] = OrderedDict()
         self._bands: tuple[OrderedDict[str, _Caller[T]], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
         # By (priority, band) below the highest band: each line is in order of arrival, so its first is due first.
@@ -156,6 +158,7 @@ class FairQueue(Generic[T]):
         caller.count += 1
         if entry.band != HIGH:
             self._ageing[entry.priority, entry.band][key] = entry
+            self._due = min(self._due, self._due_at(entry))
 
     def _leave(self, key: int, entry: _Entry[T]) -> None:
         callers = self._bands[entry.band]
@@ -172,16 +175,23 @@ class FairQueue(Generic[T]):
 
     def _age(self, now: float) -> None:
         """Move everybody whose patience is over one band up, the lowest band first."""
-        self._now = max(self._now, now)
-        for (priority, band), line in self._ageing.items():
-            patience_s = (priority - band + 1) * self.patience_s
+        self._now = now = max(self._now, now)
+        if now < self._due:
+            return
+        due = math.inf
+        for line in self._ageing.values():
             while line:
                 key, entry = next(iter(line.items()))
-                if self._now - entry.at < patience_s:
+                if now < self._due_at(entry):
+                    due = min(due, self._due_at(entry))
                     break
                 self._leave(key, entry)
                 entry.band -= 1
                 self._enter(key, entry)
+        self._due = due
+
+    def _due_at(self, entry: _Entry[T]) -> float:
+        return entry.at + (entry.priority - entry.band + 1) * self._patience_s
 
 
 def _index(line: _Line[T], key: int) -> int:
