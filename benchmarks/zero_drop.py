@@ -115,7 +115,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     load.add_argument("--load-ms", type=float, default=40.0, help="what a scripted model takes to load")
     load.add_argument("--concurrency", type=int, default=32, help="requests a scripted model works on in parallel")
     load.add_argument("--timeout-s", type=float, default=120.0, help="a request that takes longer has failed")
-    load.add_argument("--max-wait-s", type=float, default=2.0, help="longest wait the minimum of loads may use")
+    load.add_argument("--max-wait-s", type=float, default=5.0, help="longest wait the minimum of loads may use")
     load.add_argument("--max-tokens", type=int, help="only with real models; default 16 with --model")
     what = parser.add_argument_group("what runs")
     what.add_argument("--model", type=Path, help="a GGUF file; the models are this file with different settings")
