@@ -68,7 +68,7 @@ class Reply:
     """Why it is not complete."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """One request under way. ``allowed`` are the models that may serve it; a swap adds the one it moves to."""
 

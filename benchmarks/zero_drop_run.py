@@ -25,11 +25,11 @@ WARM_SAMPLES = 5
 
 @dataclass(slots=True)
 class Task:
-    """A task and the requests on their way to it whose head has not come."""
+    """A task and the requests that were sent to it and not answered yet."""
 
     name: str
     bound: str
-    waiting: list[Request] = field(default_factory=list)
+    waiting: set[Request] = field(default_factory=set)
     moving_to: str | None = None
 
 
@@ -98,10 +98,10 @@ class Run:
             else:
                 allowed = {task.bound} | ({task.moving_to} if task.moving_to else set())
                 request = Request(f"task:{task.name}", rng.choice(self.prompts), allowed, self.options.max_tokens)
-                task.waiting.append(request)
+                task.waiting.add(request)
             reply = await client.ask(request, self.server.path, self.options.timeout_s)
             if task is not None:
-                task.waiting.remove(request)
+                task.waiting.discard(request)
             judged = judge(request, reply, known, self.expected)
             self.note(judged, reply.sent, reply.first_word_at)
             if judged.verdict is not Verdict.OK:
