@@ -138,13 +138,8 @@ def test_patience_must_be_positive(patience_s: float) -> None:
 
 def test_an_empty_queue_has_nothing_to_say() -> None:
     queue: FairQueue[Item] = FairQueue()
-    assert (queue.pop(0.0), queue.oldest_at(), queue.best_priority(), len(queue), list(queue)) == (
-        None,
-        None,
-        None,
-        0,
-        [],
-    )
+    assert [queue.peek(0.0), queue.pop(0.0), queue.oldest_at(), queue.best_priority()] == [None] * 4
+    assert len(queue) == len(list(queue)) == 0
 
 
 def test_the_queue_may_change_while_one_walks_over_it() -> None:
@@ -244,7 +239,10 @@ class Line(RuleBasedStateMachine):
 
     @rule()
     def pop(self) -> None:
+        next_one = self.queue.peek(self.now)
+        assert self.queue.peek(self.now) is next_one
         item = self.queue.pop(self.now)
+        assert item is next_one
         if item is None:
             assert not self.waiting
             return

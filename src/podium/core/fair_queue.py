@@ -100,20 +100,21 @@ class FairQueue(Generic[T]):
 
     def pop(self, now: float) -> T | None:
         """Take the item whose turn it is; ``None`` when nobody waits."""
-        self._age(now)
-        for callers in self._bands:
-            if callers:
-                break
-        else:
+        entry = self._head(now)
+        if entry is None:
             return None
-        name, caller = next(iter(callers.items()))
-        task, line = next(iter(caller.tasks.items()))
-        key, entry = next(iter(line.items()))
-        callers.move_to_end(name)
-        caller.tasks.move_to_end(task)
+        callers = self._bands[entry.band]
+        callers.move_to_end(entry.caller)
+        callers[entry.caller].tasks.move_to_end(entry.task)
+        key = id(entry.item)
         self._leave(key, entry)
         del self._entries[key]
         return entry.item
+
+    def peek(self, now: float) -> T | None:
+        """The item that ``pop`` would take now, left where it is: nothing is lost when it cannot be served yet."""
+        entry = self._head(now)
+        return None if entry is None else entry.item
 
     def discard(self, item: T) -> bool:
         """Take an item out wherever it stands; False when it does not wait (any more)."""
@@ -145,6 +146,13 @@ class FairQueue(Generic[T]):
         rank = before + _in_rounds(((name, len(line)) for name, line in own.tasks.items()), entry.task, before)
         higher = sum(caller.count for band in self._bands[: entry.band] for caller in band.values())
         return higher + rank + _in_rounds(((name, other.count) for name, other in callers.items()), entry.caller, rank)
+
+    def _head(self, now: float) -> _Entry[T] | None:
+        self._age(now)
+        for callers in self._bands:
+            for caller in callers.values():
+                return next(iter(next(iter(caller.tasks.values())).values()))
+        return None
 
     def _enter(self, key: int, entry: _Entry[T]) -> None:
         callers = self._bands[entry.band]
