@@ -10,25 +10,25 @@ evicting helpers gives it only what they hold outside the reserve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from podium.core.eviction import NO_LIMIT, Candidate, Evictable, candidates
+from podium.core.eviction import NO_LIMIT, Candidate, Evictable, candidates, without_copy
 from podium.core.pool_facts import Device, Resident, Rules, Want
 from podium.domain.instance import InstanceState
 
 _LOADING, _DRAINING = InstanceState.LOADING, InstanceState.DRAINING
+_STOPPED, _FAILED = InstanceState.STOPPED, InstanceState.FAILED
 
 
 class DeviceMemory:
     """Mutable, for one run of the planner. Pairs of numbers are for serving models and for helpers, in this order."""
 
-    def __init__(self, device: Device, rules: Rules, ready: Mapping[str, int]) -> None:
+    def __init__(self, device: Device, residents: Iterable[Resident], rules: Rules, ready: Mapping[str, int]) -> None:
+        """``residents``: all on this device; ``ready`` counts the ready copies of each version on all devices."""
         self.device = device
         self.capacity = device.capacity_bytes
         self.reserve = min(max(0, device.reserve_bytes), max(0, device.capacity_bytes))
         self.available = NO_LIMIT if device.available_bytes is None else device.available_bytes
-        self.refs: set[str] = set()
-        """Of the residents that may be evicted now or later."""
         self.room_later = (0, 0)
         """Bytes one more may hold once all that drains has gone and all that was promised has come."""
         self.room = (0, 0)
@@ -41,45 +41,46 @@ class DeviceMemory:
         # What later wants may still take beside serving models and helpers that wait here.
         self._beside, self._optional_beside = [NO_LIMIT, NO_LIMIT], [NO_LIMIT, NO_LIMIT]
         self._crowded = False
+        self._count(residents)
+        self._settle()
 
-    def hold(self, resident: Resident) -> None:
-        """Count one that loads, is ready or drains; ``settle`` after the last."""
-        size, helper, state = resident.footprint_bytes, resident.helper, resident.state
-        self._held[helper] += size
-        if state is _DRAINING:
-            self._returning[helper] += size
-            return
-        if state is _LOADING:
-            self.available -= resident.untouched_bytes
-        if resident.pinned:
-            self._pinned[helper] += size
-        else:
-            self._movable.append(resident)
-            self.refs.add(resident.ref)
+    def _count(self, residents: Iterable[Resident]) -> None:
+        held, movable = self._held, self._movable
+        for one in residents:
+            state = one.state
+            if state is _STOPPED or state is _FAILED:
+                continue
+            held[one.helper] += one.footprint_bytes
+            if state is _DRAINING:
+                self._returning[one.helper] += one.footprint_bytes
+                continue
+            if state is _LOADING:
+                self.available -= one.untouched_bytes
+            if one.pinned:
+                self._pinned[one.helper] += one.footprint_bytes
+            else:
+                movable.append(one)
 
-    def settle(self) -> None:
-        """Bring the rooms up to date."""
-        later = self.budget_later
-        available = self.available_later
-        self.room_later = (min(later[0], available), min(later[1], available))
-        serving, helpers = self._held
-        now = min(self.capacity - serving - max(helpers, self.reserve), self.available)
-        now_helper = min(self.capacity - serving - helpers, self.available)
-        self.room = (min(now, self.room_later[0]), min(now_helper, self.room_later[1]))
+    def _settle(self) -> None:
+        held, returning, promised = self._held, self._returning, self._promised
+        available = self.available + returning[0] + returning[1] - promised[0] - promised[1]
+        left = self.capacity - held[0] + returning[0] - promised[0]
+        helpers = held[1] - returning[1] + promised[1]
+        later = (min(left - max(helpers, self.reserve), available), min(left - helpers, available))
+        left, helpers, available = self.capacity - held[0], held[1], self.available
+        self.room_later = later
+        self.room = (
+            min(left - max(helpers, self.reserve), available, later[0]),
+            min(left - helpers, available, later[1]),
+        )
 
     # ------------------------------------------------------------ how much there is
 
-    @property
-    def budget_later(self) -> tuple[int, int]:
-        """``room_later`` as the capacity alone has it."""
-        left = self.capacity - self._held[0] + self._returning[0] - self._promised[0]
+    def short_of_available(self, helper: bool) -> bool:
+        """Whether ``room_later`` is what the operating system has, less than the capacity would allow."""
         helpers = self._helpers_later
-        return left - max(helpers, self.reserve), left - helpers
-
-    @property
-    def available_later(self) -> int:
-        """``room_later`` as the operating system has it."""
-        return self.available + self.returning - self._promised[0] - self._promised[1]
+        left = self.capacity - self._held[0] + self._returning[0] - self._promised[0]
+        return self.room_later[helper] < left - (helpers if helper else max(helpers, self.reserve))
 
     @property
     def returning(self) -> int:
@@ -135,34 +136,39 @@ class DeviceMemory:
         self._spend(want)
         self._held[want.helper] += want.footprint_bytes
         self.available -= want.footprint_bytes
-        self.settle()
+        self._settle()
 
     def promise(self, want: Want) -> None:
         """It gets what comes back here."""
         self._spend(want)
         self._promised[want.helper] += want.footprint_bytes
-        self.settle()
+        self._settle()
 
     def evict(self, victims: list[Candidate]) -> None:
         """They go, and their memory is back."""
         gone = {victim.id for victim in victims}
-        self._movable = [one for one in self._movable if one.id not in gone]
+        self._keep([one for one in self._candidates() if one.id not in gone])
         for victim in victims:
             self._held[victim.helper] -= victim.bytes
             self.available += victim.bytes
-        self.reorder()
-        self.settle()
+        self._settle()
 
     def spare(self, ref: str) -> None:
         """From now on this version is not evicted here."""
-        if ref in self.refs:
-            self.refs.discard(ref)
+        if self._ordered is None:
             self._movable = [one for one in self._movable if one.ref != ref]
-            self.reorder()
+        elif any(one.ref == ref for one in self._ordered):
+            self._keep([one for one in self._ordered if one.ref != ref])
 
-    def reorder(self) -> None:
-        """Who may be evicted, or how many copies there are, has changed."""
-        self._ordered = None
+    def lost_copy(self, ref: str) -> None:
+        """A copy of this version goes somewhere; one here may be the last now."""
+        if self._ordered is not None:
+            ordered = without_copy(self._ordered, ref, self._ready[ref])
+            if ordered is not self._ordered:
+                self._keep(ordered)
+
+    def _keep(self, ordered: list[Candidate]) -> None:
+        self._ordered = ordered
         self._evictable = [None, None]
 
     def _spend(self, want: Want) -> None:
@@ -177,15 +183,19 @@ class DeviceMemory:
 
     def evictable(self, want: Want) -> Evictable:
         """Those that may go for ``want``: not copies of itself, and for a helper only helpers."""
-        helper = want.helper
+        helper, ref = want.helper, want.ref
         found = self._evictable[helper]
-        if found is not None and want.ref not in self.refs:
+        own = ref in self._ready and any(one.ref == ref for one in self._candidates())
+        if found is not None and not own:
             return found
-        if self._ordered is None:
-            self._ordered = candidates(self._movable, self._rules, self._ready)
-        ordered = [one for one in self._ordered if one.helper] if helper else self._ordered
+        ordered = [one for one in self._candidates() if one.helper or not helper]
         outside = NO_LIMIT if helper else max(0, self._helpers_later - self.reserve)
-        if want.ref in self.refs:
-            return Evictable([one for one in ordered if one.ref != want.ref], outside)
+        if own:
+            return Evictable([one for one in ordered if one.ref != ref], outside)
         found = self._evictable[helper] = Evictable(ordered, outside)
         return found
+
+    def _candidates(self) -> list[Candidate]:
+        if self._ordered is None:
+            self._ordered = candidates(self._movable, self._rules, self._ready)
+        return self._ordered

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from podium.core.pool_facts import GIB, Resident, Rules
@@ -38,7 +39,6 @@ class Candidate(NamedTuple):
     bytes: int
     helper: bool
     ref: str
-    resident: Resident
 
 
 class Outlook(NamedTuple):
@@ -53,16 +53,16 @@ class Outlook(NamedTuple):
 
 
 def candidates(residents: Iterable[Resident], rules: Rules, ready: Mapping[str, int]) -> list[Candidate]:
-    """The unpinned residents of a device that are ready or load, in the order of eviction.
+    """Unpinned residents of one device that are ready or load, in the order of eviction.
 
-    ``ready`` counts the ready copies of a version on all devices. Where all of them are here, the most valuable is
-    the last one and the others are surplus; otherwise all here are.
+    ``ready`` counts the ready copies of a version on all devices. Where all of them stand on this one, the most
+    valuable is the last copy; otherwise every copy here is surplus.
     """
     least_s, loads = rules.min_residency_s, rules.residency_loads
     found: list[Candidate] = []
-    copies = False
+    copies: dict[str, list[int]] = {}
     for one in residents:
-        size, load_s = one.footprint_bytes, one.load_s
+        size, load_s, ref = one.footprint_bytes, one.load_s, one.ref
         if size <= 0:
             continue
         reload_s = size / GIB if load_s is None else load_s
@@ -71,27 +71,34 @@ def candidates(residents: Iterable[Resident], rules: Rules, ready: Mapping[str, 
         if one.state is not _READY:
             free_at = math.inf
         else:
-            stay_s = loads * reload_s if busy else 0.0
-            free_at = max(stay_s, least_s) - one.age_s
-            if ready[one.ref] > 1:
-                last, copies = False, True
-        value = reload_s / (1.0 + max(0.0, one.idle_s))
-        found.append(Candidate(busy, last, value, -size, one.id, free_at, size, one.helper, one.ref, one))
-    if copies:
-        _keep_last(found, ready)
+            free_at = (max(loads * reload_s, least_s) if busy else least_s) - one.age_s
+            if ready[ref] > 1:
+                last = False
+                copies.setdefault(ref, []).append(len(found))
+        idle_s = one.idle_s
+        value = reload_s / (1.0 + idle_s) if idle_s > 0.0 else reload_s
+        found.append(Candidate(busy, last, value, -size, one.id, free_at, size, one.helper, ref))
+    for ref, here in copies.items():
+        if len(here) >= ready[ref]:
+            _keep_best(found, here)
     found.sort()
     return found
 
 
-def _keep_last(found: list[Candidate], ready: Mapping[str, int]) -> None:
-    groups: dict[str, list[int]] = {}
-    for index, one in enumerate(found):
-        if not one.last:
-            groups.setdefault(one.ref, []).append(index)
-    for ref, group in groups.items():
-        if len(group) == ready[ref]:
-            best = max(group, key=lambda index: found[index])
-            found[best] = found[best]._replace(last=True)
+def without_copy(ordered: list[Candidate], ref: str, ready: int) -> list[Candidate]:
+    """The same when a copy of ``ref`` has gone somewhere and ``ready`` are left: one here may be the last now."""
+    here = [index for index, one in enumerate(ordered) if one.ref == ref and not one.last and one.free_at < math.inf]
+    if not here or len(here) < ready:
+        return ordered
+    found = list(ordered)
+    _keep_best(found, here)
+    found.sort()
+    return found
+
+
+def _keep_best(found: list[Candidate], copies: list[int]) -> None:
+    best = max(copies, key=found.__getitem__)
+    found[best] = found[best]._replace(last=True)
 
 
 class Evictable:
@@ -102,102 +109,113 @@ class Evictable:
     """
 
     __slots__ = (
-        "_all_gains",
-        "_all_moments",
         "_busy_now",
-        "_idle_gains",
-        "_idle_moments",
+        "_course_all",
+        "_course_idle",
+        "_gains",
+        "_helpers",
         "_idle_now",
+        "_later",
+        "_now",
         "_outside",
-        "_smallest_for_late",
-        "_smallest_for_others",
     )
 
     def __init__(self, ordered: list[Candidate], outside: int) -> None:
         self._outside = outside
-        self._idle_now = [one for one in ordered if not one.busy and one.free_at <= MOMENT_S]
-        self._busy_now = [one for one in ordered if one.busy and one.free_at <= MOMENT_S]
-        later = sorted((one.free_at, one.bytes, one.helper, one.busy) for one in ordered if one.free_at > MOMENT_S)
-        start = _sums(self._idle_now)
-        both = _sums(self._busy_now, *start)
-        self._idle_moments, self._idle_gains = self._course(start, [one for one in later if not one[3]])
-        self._all_moments, self._all_gains = self._course(both, later)
-        coming = [(size, helper) for _, size, helper, _ in later]
-        self._smallest_for_late = _smallest(coming, outside - both[1])
-        coming += [(one.bytes, one.helper) for one in self._busy_now]
-        self._smallest_for_others = _smallest(coming, outside - start[1])
-
-    def _course(
-        self, start: tuple[int, int], later: list[tuple[float, int, bool, bool]]
-    ) -> tuple[list[float], list[int]]:
-        """What may be evicted, in bytes, from each moment on; the first moment is now."""
-        serving, helpers = start
-        outside = self._outside
-        moments, gains = [0.0], [serving + min(helpers, outside)]
-        for moment, size, helper, _ in later:
-            if helper:
-                helpers += size
-            else:
-                serving += size
-            moments.append(moment)
-            gains.append(serving + min(helpers, outside))
-        return moments, gains
+        self._idle_now = [one for one in ordered if one.free_at <= MOMENT_S and not one.busy]
+        self._busy_now = [one for one in ordered if one.free_at <= MOMENT_S and one.busy]
+        self._later = [one for one in ordered if one.free_at > MOMENT_S]
+        self._now = (*self._idle_now, *self._busy_now)
+        self._gains = _gains(self._now, outside)
+        self._helpers = any(one.helper for one in self._now)
+        self._course_idle: _Course | None = None
+        self._course_all: _Course | None = None
 
     def victims(self, short: int, late_s: float) -> list[Candidate] | None:
         """Those that may go now to free ``short`` bytes, none superfluous; ``None`` when they are too little.
 
         ``late_s``: seconds until the want has waited long enough to push out busy ones; not positive: it has.
         """
-        late = late_s <= MOMENT_S
-        if (self._all_gains if late else self._idle_gains)[0] < short:
+        gains, outside = self._gains, self._outside
+        count = bisect_left(gains, short)
+        if count >= len(gains) or (count > len(self._idle_now) and late_s > MOMENT_S):
             return None
-        outside = self._outside
-        chosen: list[Candidate] = []
-        serving = helpers = 0
-        for one in (*self._idle_now, *self._busy_now) if late else self._idle_now:
-            if not one.helper:
-                serving += one.bytes
-            elif helpers < outside:
-                helpers += one.bytes
-            else:
-                continue
-            chosen.append(one)
-            if serving + min(helpers, outside) >= short:
-                break
-        for one in chosen[-2::-1]:
-            fewer = (serving, helpers - one.bytes) if one.helper else (serving - one.bytes, helpers)
-            if fewer[0] + min(fewer[1], outside) >= short:
-                chosen.remove(one)
-                serving, helpers = fewer
+        chosen = list(self._now[:count])
+        spare = gains[count] - short
+        if not self._helpers:
+            for index in range(count - 2, -1, -1):
+                if chosen[index].bytes <= spare:
+                    spare -= chosen.pop(index).bytes
+            return chosen
+        helpers = sum(one.bytes for one in chosen if one.helper)
+        for index in range(count - 2, -1, -1):
+            one = chosen[index]
+            loss = one.bytes
+            if one.helper:
+                loss = min(helpers, outside) - min(helpers - one.bytes, outside)
+            if loss <= spare:
+                del chosen[index]
+                spare -= loss
+                helpers -= one.bytes if one.helper else 0
         return chosen
 
     def outlook(self, short: int, late_s: float) -> Outlook:
         """What waiting for ``short`` bytes here would bring."""
-        moments, gains = self._all_moments, self._all_gains
-        reached = bisect_left(gains, short)
-        possible = reached < len(gains)
-        moment_s = moments[reached] if possible else math.inf
-        if late_s <= MOMENT_S:
-            return Outlook(moment_s, possible, max(0, gains[0] + self._smallest_for_late - short))
-        moment_s = max(late_s, moment_s)
-        gains = self._idle_gains
-        reached = bisect_left(gains, short)
-        if reached < len(gains):
-            moment_s = min(moment_s, self._idle_moments[reached])
-        return Outlook(moment_s, possible, max(0, gains[0] + self._smallest_for_others - short))
+        late = late_s <= MOMENT_S
+        if self._course_all is None:
+            self._course_all = _Course(self._now, self._later, self._outside)
+        possible, moment_s = self._course_all.reach(short)
+        if late:
+            return Outlook(moment_s, possible, max(0, self._course_all.beside - short))
+        if self._course_idle is None:
+            coming = [*self._busy_now, *self._later]
+            self._course_idle = _Course(self._idle_now, coming, self._outside, but_busy=True)
+        _, idle_s = self._course_idle.reach(short)
+        return Outlook(min(idle_s, max(late_s, moment_s)), possible, max(0, self._course_idle.beside - short))
 
 
-def _sums(those: list[Candidate], serving: int = 0, helpers: int = 0) -> tuple[int, int]:
+class _Course:
+    """How much may be evicted from each moment on, beginning now."""
+
+    __slots__ = ("_gains", "_moments", "beside")
+
+    def __init__(
+        self, now: Sequence[Candidate], coming: list[Candidate], outside: int, *, but_busy: bool = False
+    ) -> None:
+        later = [one for one in coming if not (but_busy and one.busy)]
+        later.sort(key=_free_at)
+        gains = _gains((*now, *later), outside)
+        self._gains = gains[len(now) :]
+        self._moments = [0.0, *(one.free_at for one in later)]
+        left = outside - sum(one.bytes for one in now if one.helper)
+        smallest = min(
+            (min(one.bytes, left) if one.helper else one.bytes for one in coming if not one.helper or left > 0),
+            default=0,
+        )
+        self.beside = self._gains[0] + smallest
+        """All that may go now, and the least that any of those coming brings."""
+
+    def reach(self, short: int) -> tuple[bool, float]:
+        """Whether ``short`` bytes are ever reached, and in how many seconds."""
+        index = bisect_left(self._gains, short)
+        return (True, self._moments[index]) if index < len(self._gains) else (False, math.inf)
+
+
+def _free_at(one: Candidate) -> float:
+    return one.free_at
+
+
+def _gains(those: Sequence[Candidate], outside: int) -> list[int]:
+    """Bytes that come free when the first 0, 1, 2 ... of them go."""
+    helper_bytes = [one.bytes for one in those if one.helper]
+    if sum(helper_bytes) <= outside:
+        return list(accumulate([one.bytes for one in those], initial=0))
+    serving = helpers = 0
+    gains = [0]
     for one in those:
         if one.helper:
             helpers += one.bytes
         else:
             serving += one.bytes
-    return serving, helpers
-
-
-def _smallest(coming: list[tuple[int, bool]], left: int) -> int:
-    """The least that one of those coming brings; ``left`` is what helpers may still bring."""
-    if left <= 0:
-        return min((size for size, helper in coming if not helper), default=0)
-    return min((min(size, left) if helper else size for size, helper in coming), default=0)
+        gains.append(serving + min(helpers, outside))
+    return gains

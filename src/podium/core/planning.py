@@ -46,8 +46,7 @@ LOOK_AGAIN_S = 1.0
 """``retry_in_s`` where other programs hold the memory: nobody tells when they give it back."""
 
 _MB = 1024 * 1024
-_READY, _DRAINING = InstanceState.READY, InstanceState.DRAINING
-_STOPPED, _FAILED = InstanceState.STOPPED, InstanceState.FAILED
+_READY, _LOADING = InstanceState.READY, InstanceState.LOADING
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +110,18 @@ class _Planner:
         self.rules = snapshot.rules
         self.steps: list[Step] = []
         self.ready: dict[str, int] = {}
-        self.memory = {device.id: DeviceMemory(device, snapshot.rules, self.ready) for device in snapshot.devices}
-        self.runs: set[str] = set()
+        self.residents = {resident.id: resident for resident in snapshot.residents}
+        self.known = {resident.ref for resident in snapshot.residents}
+        groups: dict[str, list[Resident]] = {device.id: [] for device in snapshot.devices}
         for resident in snapshot.residents:
-            memory, state = self.memory.get(resident.device), resident.state
-            if memory is None or state is _STOPPED or state is _FAILED:
-                continue
-            memory.hold(resident)
-            if state is _READY:
-                self.ready[resident.ref] = self.ready.get(resident.ref, 0) + 1
-            if state is not _DRAINING:
-                self.runs.add(resident.ref)
-        for memory in self.memory.values():
-            memory.settle()
+            if resident.device in groups:
+                groups[resident.device].append(resident)
+                if resident.state is _READY:
+                    self.ready[resident.ref] = self.ready.get(resident.ref, 0) + 1
+        self.memory = {
+            device.id: DeviceMemory(device, groups[device.id], snapshot.rules, self.ready)
+            for device in snapshot.devices
+        }
 
     def serve(self, want: Want) -> None:
         """Answer one want."""
@@ -141,7 +139,7 @@ class _Planner:
         if want.optional:
             self._wait(want, f"{want.ref} takes only memory that nobody else holds or waits for", None)
         elif not self._evict_for(want, places):
-            if want.ref not in self.runs and all(size > place.largest(helper) for place in places):
+            if all(size > place.largest(helper) for place in places) and not self._runs(want.ref):
                 self.steps.append(Refuse(want.ref, _refusal(want, places)))
             else:
                 self._queue(want, places)
@@ -159,10 +157,13 @@ class _Planner:
         self._wait(want, f"{need}, where {_mb(returning)} are still draining", None)
 
     def _spare(self, want: Want) -> None:
-        if want.optional or want.ref not in self.runs:
-            return
-        for memory in self.memory.values():
-            memory.spare(want.ref)
+        if not want.optional and want.ref in self.known:
+            for memory in self.memory.values():
+                memory.spare(want.ref)
+
+    def _runs(self, ref: str) -> bool:
+        """Whether an instance of it serves or soon will, so that it is no use to refuse its callers."""
+        return any(one.ref == ref and one.state in (_READY, _LOADING) for one in self.residents.values())
 
     def _wait(self, want: Want, reason: str, retry_in_s: float | None) -> None:
         self.steps.append(Wait(want.ref, reason, retry_in_s))
@@ -185,7 +186,9 @@ class _Planner:
         if best is None:
             return False
         place, victims = best
-        self.steps += [Evict(victim.id, victim.ref, want.ref, _why(victim, want)) for victim in victims]
+        self.steps += [
+            Evict(victim.id, victim.ref, want.ref, _why(victim, self.residents[victim.id], want)) for victim in victims
+        ]
         place.evict(victims)
         for victim in victims:
             self._lost_copy(victim.ref)
@@ -200,8 +203,7 @@ class _Planner:
         self.ready[ref] -= 1
         if self.ready[ref]:
             for memory in self.memory.values():
-                if ref in memory.refs:
-                    memory.reorder()
+                memory.lost_copy(ref)
 
     def _queue(self, want: Want, places: list[DeviceMemory]) -> None:
         """It waits where it may be first, and its place there is kept."""
@@ -228,18 +230,20 @@ class _Planner:
 
 def _loss(victims: list[Candidate]) -> tuple[int, float, float]:
     """Busy ones, then the value of last copies, then that of surplus ones."""
-    return (
-        sum(one.busy for one in victims),
-        sum(one.value for one in victims if one.last),
-        sum(one.value for one in victims if not one.last),
-    )
+    busy, last, surplus = 0, 0.0, 0.0
+    for one in victims:
+        busy += one.busy
+        if one.last:
+            last += one.value
+        else:
+            surplus += one.value
+    return busy, last, surplus
 
 
 # ---------------------------------------------------------------- words
 
 
-def _why(victim: Candidate, want: Want) -> str:
-    resident = victim.resident
+def _why(victim: Candidate, resident: Resident, want: Want) -> str:
     if victim.busy:
         return (
             f"served for {resident.age_s:,.0f} s, {want.ref} has waited {want.waited_s:,.1f} s; "
@@ -257,7 +261,7 @@ def _outlook_words(want: Want, place: DeviceMemory, outlook: Outlook) -> tuple[s
     if not place.fits_beside(want):
         return f"{need}, which an earlier one waits for", None
     short = want.footprint_bytes - place.room_later[want.helper]
-    if place.available_later < place.budget_later[want.helper]:
+    if place.short_of_available(want.helper):
         reason = (
             f"{need}, but the operating system has {_mb(max(0, place.available))} free there, {_mb(short)} too little: "
             "other programs hold the rest"
