@@ -130,7 +130,7 @@ async def test_what_was_declared_are_its_facts_and_the_digest_follows_command_an
 
 async def test_a_command_that_ends_at_once_shows_the_end_of_its_log(load, home):
     started = time.monotonic()
-    with pytest.raises(LoadFailed, match="status 1") as caught:
+    with pytest.raises(LoadFailed, match=r"ended \(exit 1\)") as caught:
         await load({"ready_timeout_s": 60}, load_error="out of video memory, use a smaller model")
     assert "out of video memory" in caught.value.message
     assert time.monotonic() - started < 10

@@ -205,7 +205,9 @@ async def test_a_file_llama_cpp_cannot_load_shows_its_log_and_leaves_nothing(pro
     path.write_bytes(b"GGUF" + b"\xff" * 1000)
     source = Source(provider="llamacpp", location=str(path), settings=SMALL)
     before = open_files()
-    with pytest.raises(LoadFailed, match=r"could not be loaded:\n.+"):
+    with pytest.raises(
+        LoadFailed, match=r"could not be loaded: its command ended \(exit 1\).*; the end of its log:\n.+"
+    ):
         await provider.load(version_of(source, Facts(digest="sha256:0")), "one")
     assert not list((home / "run").iterdir())
     assert open_files() <= before + 1  # the loop may keep one to watch children

@@ -104,16 +104,35 @@ def test_when_the_gateway_is_killed_everything_below_it_is_gone_within_two_secon
 
 
 def test_what_is_left_when_gateway_and_guard_are_killed_together_is_ended_by_the_next_start(gateway, home):
-    process, guard, (command, inner, _) = gateway
+    process, guard, (command, inner, apart) = gateway
     os.kill(guard, signal.SIGSTOP)
     process.kill()
     process.wait()
     os.kill(guard, signal.SIGKILL)
     until(lambda: not running(command), within_s=2.0)  # the kernel ends it with its guard
     assert running(inner)
+    assert running(apart)  # in a session of its own, so only its environment tells whose it is
     assert reap_stale(home).killed == ("one",)
     assert not running(inner)
+    assert not running(apart)
     assert not list((home / "run").glob("one*"))
+
+
+def test_a_process_with_the_marker_of_another_instance_is_not_touched(home):
+    environment = {**os.environ, procfs.MARKER: "of-another"}
+    other = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+    try:
+        until(lambda: procfs.marked("of-another") == [other.pid])
+        for marker in ("of-anothe", "of-another-too", ""):
+            note = Note(
+                instance_id="one", guard=4_194_305, guard_mark="1@x", gateway=4_194_305, gateway_mark="x", marker=marker
+            )
+            write_note(home, note)
+            assert reap_stale(home).stale == ("one",)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 @pytest.fixture
@@ -184,6 +203,20 @@ async def test_the_log_keeps_the_end_and_stays_within_its_bound(home):
     await process.stop()
 
 
+async def test_the_shown_end_of_a_log_spans_both_files_and_obeys_no_terminal(home):
+    code = r"""
+import os
+os.write(1, b"a" * 3000 + b"\n" + b"\x1b]0;title\x07\x1b[1;31mred\x1b[0m \xff\x00\x08end\n")
+"""
+    process = await start(home, python(code), log_bytes=8192)
+    await process.wait()
+    await process.stop()
+    process._log.rename(process._log.with_name(process._log.name + ".1"))
+    process._log.write_text("later\n")
+    assert process.log_tail().splitlines() == ["a" * 500, "red \ufffdend", "later"]
+    assert process.log_tail(1) == "later"
+
+
 async def test_a_new_start_does_not_show_the_log_of_an_earlier_one(home):
     for said in ("first", "second"):
         process = await start(home, ["echo", said])
@@ -239,6 +272,47 @@ async def test_stopping_works_even_when_the_guard_was_killed(home):
     await process.stop()
     assert not running(left)
     assert not running(process.pid)
+
+
+async def test_stopping_after_the_guard_was_killed_finds_what_left_its_session(home):
+    process = await start(home, python(FAMILY))
+    pids = [int(word) for word in (await line(process, "family"))[1:]]
+    os.kill(process._guard.pid, signal.SIGKILL)
+    await process.wait()
+    assert running(pids[2])
+    await process.stop()
+    assert not any(map(running, pids))
+    assert not list((home / "run").iterdir())
+
+
+async def test_a_guard_that_does_not_report_in_time_is_a_failed_load_and_leaves_nothing(home, monkeypatch, tmp_path):
+    monkeypatch.setattr("podium.providers.process._START_S", 0.0)
+    folder = tmp_path / "podium-private"
+    folder.mkdir()
+    with pytest.raises(LoadFailed, match="could not be started within 0 s"):
+        await start(home, ["sleep", "4321"], folder=folder)
+    assert not list((home / "run").iterdir())
+    assert not folder.exists()
+    assert not [each.pid for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "4321"]]
+
+
+async def test_a_guard_that_dies_at_once_is_a_failed_load_and_leaves_nothing(home, monkeypatch, tmp_path):
+    broken = tmp_path / "guard.py"
+    broken.write_text("import sys; sys.stdin.close()")
+    monkeypatch.setattr("podium.providers.process.guard.__file__", str(broken))
+    with pytest.raises(LoadFailed, match="sleep could not be started"):
+        await start(home, ["sleep", "600"], stdin=b"x" * 1_000_000)
+    assert not list((home / "run").iterdir())
+
+
+async def test_a_home_that_cannot_be_written_is_a_failed_load(home):
+    (home / "logs").write_text("in the way")
+    with pytest.raises(LoadFailed, match="could not be started: File exists"):
+        await start(home, ["sleep", "600"])
+    (home / "logs").unlink()
+    (home / "run").write_text("in the way")
+    with pytest.raises(LoadFailed, match="could not be started: "):
+        await start(home, ["sleep", "600"])
 
 
 async def test_what_cannot_be_executed_is_a_load_failure_that_names_it(home, tmp_path):

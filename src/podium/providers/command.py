@@ -6,32 +6,30 @@ server as a managed child, and waits until it answers. No shell is involved.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import shlex
-import shutil
 import socket
-import string
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from podium import nvml
 from podium.domain.model import Facts, ModelVersion, Source
-from podium.errors import InvalidRequest, LoadFailed, ProviderError
+from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import RAM, Characteristics
 from podium.providers.catalogue import ProviderContext
+from podium.providers.command_line import HOST, expand
 from podium.providers.http_instance import HttpInstance
 from podium.providers.openai_compatible import GENERATES
 from podium.providers.process import Command, ManagedProcess
+from podium.providers.readiness import Expected, until_ready
 from podium.providers.settings import read_settings
+from podium.providers.slots import slots_of
 from podium.transport.client import HttpClient, Origin
 
-HOST = "127.0.0.1"
-PAUSE_S = 0.05
-PROBE_S = 2.0
+DEFAULT_CONCURRENCY = 16
+GIVE_UP_S = 2.0
+"""Between SIGTERM and SIGKILL for a server that never became ready: it has nothing to finish."""
 ANY_GPU = "gpu"
 
 
@@ -46,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     base: str = "/v1"
     ready_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     stop_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
-    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 16
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
     memory_mb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] = tuple(item.value for item in GENERATES)
@@ -71,7 +69,7 @@ class CommandProvider:
     async def inspect(self, source: Source) -> Facts:
         """Check the template; the server itself is asked when it runs. Raises ``InvalidRequest``."""
         settings = read_settings(source, Settings)
-        expand(source.location, "0")
+        expand(source.location, "0", search=self._environment(settings).get("PATH"))
         _check_device(settings.device)
         stable = msgspec.json.encode(dict(source.settings), order="deterministic")
         digest = hashlib.sha256(source.location.encode() + b"\0" + stable).hexdigest()
@@ -102,33 +100,44 @@ class CommandProvider:
         """Start the server and wait until it answers. Raises ``LoadFailed`` with the end of its log."""
         settings = read_settings(version.source, Settings)
         port = free_port()
-        command = Command(
-            argv=expand(version.source.location, str(port), device),
-            env={
-                **self._context.environ,
-                **settings.env,
-                **_device_environment(device),
-                "PORT": str(port),
-                "HOST": HOST,
-            },
+        expected = Expected(
+            ref=version.ref,
+            host=HOST,
+            port=port,
+            base=settings.base,
+            health=settings.health,
+            timeout_s=settings.ready_timeout_s,
         )
+        environment = self._environment(settings)
+        try:
+            words = expand(version.source.location, str(port), device, environment.get("PATH"))
+        except InvalidRequest as error:
+            raise LoadFailed(f"{version.ref} cannot be started any more: {error.message}") from None
+        own = {**_device_environment(device), "PORT": str(port), "HOST": HOST}
+        command = Command(argv=words, env={**environment, **own})
         process = await ManagedProcess.start(self._context.home, instance_id, command)
         client = HttpClient(Origin(host=HOST, port=port))
         try:
-            health = await _until_ready(process, client, settings, version.ref)
+            health = await until_ready(process, client, expected)
+            slots = settings.concurrency or await slots_of(client, settings.base)
         except BaseException:
             await client.aclose()
-            await process.stop(settings.stop_timeout_s)
+            await process.stop(min(settings.stop_timeout_s, GIVE_UP_S))
             raise
         return HttpInstance(
             client,
             model=settings.remote or version.ref,
-            concurrency=settings.concurrency,
+            concurrency=slots or DEFAULT_CONCURRENCY,
+            adaptive=slots is None,
+            stop_s=settings.stop_timeout_s,
             capabilities=version.facts.capabilities,
             base=settings.base,
             health_path=health,
             process=process,
         )
+
+    def _environment(self, settings: Settings) -> dict[str, str]:
+        return {**self._context.environ, **settings.env}
 
 
 def _check_device(device: str) -> None:
@@ -149,58 +158,8 @@ def _device_environment(device: str) -> dict[str, str]:
     return {**environment, "DEVICE": device}
 
 
-def expand(template: str, port: str, device: str = RAM) -> list[str]:
-    """The command line with host and port put in. Raises ``InvalidRequest`` when it cannot be run."""
-    try:
-        parts = shlex.split(template)
-    except ValueError as error:
-        raise InvalidRequest(f"the command cannot be split into words: {error}", param="source.location") from None
-    if not parts:
-        raise InvalidRequest("the command is empty", param="source.location")
-    if not any("${PORT}" in part or "$PORT" in part for part in parts):
-        raise InvalidRequest(
-            "the command must take its port from us: put ${PORT} where the port number goes", param="source.location"
-        )
-    if shutil.which(parts[0]) is None and not Path(parts[0]).is_file():
-        raise InvalidRequest(
-            f"there is no program {parts[0]!r} on this machine; give its full path", param="source.location"
-        )
-    return [string.Template(part).safe_substitute(PORT=port, HOST=HOST, DEVICE=device) for part in parts]
-
-
 def free_port() -> int:
     """A loopback port nobody listens on at this moment."""
     with socket.create_server((HOST, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-async def _until_ready(process: ManagedProcess, client: HttpClient, settings: Settings, ref: str) -> str:
-    """The health path that answered. The process ending is noticed at once, not at the next probe."""
-    candidates = (settings.health,) if settings.health else ("/health", f"{settings.base}/models")
-    ended = asyncio.create_task(process.wait())
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + settings.ready_timeout_s
-    try:
-        while loop.time() < deadline:
-            for path in candidates:
-                if await _answers(client, path):
-                    return path
-            await asyncio.wait({ended}, timeout=PAUSE_S)
-            if ended.done():
-                raise LoadFailed(f"{ref}: its command ended with status {ended.result()}:\n{process.log_tail(12)}")
-    finally:
-        ended.cancel()
-    raise LoadFailed(
-        f"{ref} was not ready within {settings.ready_timeout_s:g} s on the port it was given; "
-        f"the end of its log:\n{process.log_tail(12)}"
-    )
-
-
-async def _answers(client: HttpClient, path: str) -> bool:
-    try:
-        reply = await client.request(b"GET", path.encode(), connect_s=PROBE_S, first_byte_s=PROBE_S, total_s=PROBE_S)
-        await reply.read()
-    except ProviderError:
-        return False
-    return reply.status == 200

@@ -23,7 +23,7 @@ class HttpInstance:
     """Sends operations to ``base`` (``/v1`` usually) of one server.
 
     ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``. ``adaptive``
-    says that ``concurrency`` is only a guess, which the pool may replace by what it observes.
+    says that ``concurrency`` is only a guess, which the pool may replace by what it observes; ``stop_s`` is what it has from SIGTERM to SIGKILL.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class HttpInstance:
         headers: Sequence[tuple[bytes, bytes]] = (),
         process: ManagedProcess | None = None,
         adaptive: bool = False,
+        stop_s: float = 5.0,
     ) -> None:
+        self._stop_s = stop_s
         self.concurrency = concurrency
         self.adaptive = adaptive
         self.pid = process.pid if process is not None else None
@@ -103,7 +105,7 @@ class HttpInstance:
         self._unloaded = True
         await self._client.aclose()
         if self._process is not None:
-            await self._process.stop()
+            await self._process.stop(self._stop_s)
 
     def usage(self) -> ProcessUsage | None:
         return self._process.usage() if self._process is not None else None

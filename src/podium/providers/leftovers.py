@@ -31,6 +31,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     gateway_mark: str
     folder: str | None = None
     """The private socket directory to remove."""
+    marker: str = ""
+    """In the environment of everything this instance started (``procfs.MARKER``), and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,14 @@ def write_note(home: Path, note: Note) -> Path:
     return path
 
 
+def forget(home: Path, note: Note) -> None:
+    """Remove the note and the private directory; idempotent."""
+    with contextlib.suppress(OSError):
+        (home / "run" / f"{note.instance_id}.json").unlink(missing_ok=True)
+    if note.folder and Path(note.folder).name.startswith("podium-"):
+        shutil.rmtree(note.folder, ignore_errors=True)
+
+
 def reap_stale(home: Path) -> Reaped:
     """End what an earlier gateway of this home left running. Blocking, three seconds at most per instance."""
     killed: list[str] = []
@@ -65,33 +75,35 @@ def reap_stale(home: Path) -> Reaped:
         if procfs.start_mark(note.gateway) == note.gateway_mark:
             continue
         (killed if _end(note) else stale).append(note.instance_id)
-        if note.folder and Path(note.folder).name.startswith("podium-"):
-            shutil.rmtree(note.folder, ignore_errors=True)
-        path.unlink(missing_ok=True)
+        forget(home, note)
     return Reaped(killed=tuple(killed), stale=tuple(stale))
 
 
 def _end(note: Note) -> bool:
-    """Kill the note's session; True when something was still running.
-
-    The kernel keeps a session's number out of use while any member lives. So when the number belongs to another
-    process now, no member of ours is left.
-    """
-    mark = procfs.start_mark(note.guard)
-    if mark is not None and mark != note.guard_mark:
-        return False
-    members = procfs.session_members(note.guard)
-    if mark is None and not note.guard_mark.endswith(_boot()):
-        return False
+    """Kill what the note's instance started; True when something was still running."""
     deadline = time.monotonic() + _KILL_WAIT_S
+    members = _members(note)
     found = bool(members)
     while members and time.monotonic() < deadline:
         for pid in members:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
-        members = procfs.session_members(note.guard)
+        members = _members(note)
     return found
+
+
+def _members(note: Note) -> set[int]:
+    """The session of the guard, and what left it but carries its marker.
+
+    The kernel keeps a session's number out of use while any member lives. So when the number belongs to another
+    process now, no member of ours is left.
+    """
+    marked = set(procfs.marked(note.marker))
+    mark = procfs.start_mark(note.guard)
+    if (mark is not None and mark != note.guard_mark) or (mark is None and not note.guard_mark.endswith(_boot())):
+        return marked
+    return marked | set(procfs.session_members(note.guard))
 
 
 def _boot() -> str:

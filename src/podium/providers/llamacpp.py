@@ -28,6 +28,7 @@ from podium.providers.gguf_facts import read_facts
 from podium.providers.gguf_memory import overhead
 from podium.providers.http_instance import HttpInstance
 from podium.providers.process import Command, ManagedProcess
+from podium.providers.readiness import how_it_ended, log_of
 from podium.providers.settings import read_settings
 from podium.transport.client import HttpClient, Origin
 
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     chat_template: str | None = None
     system_prompt: str | None = None
     embedding: bool | None = None
+    ready_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
 
 def create(context: ProviderContext) -> LlamaCppProvider:
@@ -123,7 +125,7 @@ class LlamaCppProvider:
             )
             process = await ManagedProcess.start(self._context.home, instance_id, command)
             try:
-                await _until_ready(process, received, version.ref)
+                await _until_ready(process, received, version.ref, settings.ready_timeout_s)
             except BaseException:
                 await process.stop(grace_s=0.0)
                 raise
@@ -208,7 +210,7 @@ def _environment(context: ProviderContext) -> dict[str, str]:
     return {name: context.environ[name] for name in kept if name in context.environ}
 
 
-async def _until_ready(process: ManagedProcess, pipe: int, ref: str) -> None:
+async def _until_ready(process: ManagedProcess, pipe: int, ref: str, timeout_s: float) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
@@ -221,9 +223,14 @@ async def _until_ready(process: ManagedProcess, pipe: int, ref: str) -> None:
     ended = asyncio.create_task(process.wait())
     both: set[asyncio.Future[Any]] = {ready, ended}
     try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done() and os.read(pipe, 1):
+            return
+        if ready.done() and not ended.done():  # its end of the pipe is closed, so it is about to end
+            await asyncio.wait({ended}, timeout=timeout_s)
     finally:
         loop.remove_reader(pipe)
         ended.cancel()
-    if not ready.done() or not os.read(pipe, 1):
-        raise LoadFailed(f"{ref} could not be loaded:\n{process.log_tail(12)}")
+    if not ended.done():
+        raise LoadFailed(f"{ref} was not loaded within {timeout_s:g} s{log_of(process)}")
+    raise LoadFailed(f"{ref} could not be loaded: {how_it_ended(ended.result())}{log_of(process)}")

@@ -20,6 +20,7 @@ from podium.ports import Characteristics
 from podium.providers.catalogue import ProviderContext
 from podium.providers.http_instance import HttpInstance
 from podium.providers.settings import read_settings
+from podium.providers.slots import slots_of
 from podium.transport.client import HttpClient, Origin
 
 _LIMIT_S = 10.0
@@ -32,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     remote: str | None = None
     api_key_env: str | None = None
-    concurrency: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_CONCURRENCY
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] | None = None
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
@@ -76,7 +77,7 @@ class OpenAICompatibleProvider:
             origin, _ = parse_url(version.source.location)
         except InvalidRequest:
             return None
-        return f"{'https' if origin.tls else 'http'}://{origin.host}:{origin.port}"
+        return str(origin)
 
     async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
         """Connect; the server loads its model itself. Raises ``ProviderError`` when it does not answer."""
@@ -86,13 +87,15 @@ class OpenAICompatibleProvider:
         try:
             rows = await _listing(client, base, self._headers(settings))
             model = find_model(rows, settings.remote, version.source.location)["id"]
+            slots = settings.concurrency or await slots_of(client, base, self._headers(settings))
         except BaseException:
             await client.aclose()
             raise
         return HttpInstance(
             client,
             model=model,
-            concurrency=settings.concurrency,
+            concurrency=slots or DEFAULT_CONCURRENCY,
+            adaptive=slots is None,
             capabilities=version.facts.capabilities,
             base=base,
             health_path=f"{base}/models",

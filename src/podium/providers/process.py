@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import secrets
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,14 +22,17 @@ import msgspec
 from podium.domain.instance import ProcessUsage
 from podium.errors import LoadFailed
 from podium.providers import guard, procfs
-from podium.providers.leftovers import Note, write_note
+from podium.providers.leftovers import Note, forget, write_note
 from podium.providers.usage import ProcessTree
 
 LOG_BYTES = 512 * 1024
 TAIL_LINES = 30
+TAIL_BYTES, TAIL_COLUMNS = 32 * 1024, 500
 _START_S = 20.0
 _GUARD_MARGIN_S = 3.0
 _PAUSE_S = 0.005
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,62 +51,76 @@ class Command:
 class ManagedProcess:
     """A running command. ``pid`` is the command itself, not its guard."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, pid: int, log: Path, note: Path, folder: Path | None
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, home: Path, note: Note) -> None:
         self._guard = process
-        self.pid = pid
-        self._tree = ProcessTree(pid, reaper=process.pid)
+        self.pid = 0
+        self._tree: ProcessTree | None = None
         self._log = log
+        self._home = home
         self._note = note
-        self._folder = folder
 
     @classmethod
     async def start(cls, home: Path, instance_id: str, command: Command) -> ManagedProcess:
         """Start ``command``. Raises ``LoadFailed`` when it cannot be executed. The caller must ``stop`` it."""
-        logs = home / "logs"
-        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log = logs / f"{instance_id}.log"
-        log.with_name(log.name + ".1").unlink(missing_ok=True)
-        order = msgspec.json.encode(
-            {
-                "argv": list(command.argv),
-                "log": str(log),
-                "log_bytes": command.log_bytes,
-                "keep": list(command.keep),
-                "stdin_bytes": len(command.stdin),
-            }
-        )
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            guard.__file__,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=dict(command.env),
-            pass_fds=command.keep,
-            start_new_session=True,
-        )
+        marker = secrets.token_hex(16)
         try:
-            # Noted before the command starts: from here on a crash of the gateway leaves nothing unknown.
-            note = write_note(home, _note(instance_id, process.pid, command.folder))
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(order + b"\n" + command.stdin)
-            await process.stdin.drain()
-            report = (await asyncio.wait_for(process.stdout.readline(), _START_S)).decode().strip()
+            log = _fresh_log(home, instance_id)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                guard.__file__,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**command.env, procfs.MARKER: marker},
+                pass_fds=command.keep,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LoadFailed(f"{command.argv[0]} could not be started: {error.strerror or error}") from error
+        # Noted before the command starts: from here on a crash of the gateway leaves nothing unknown.
+        note = _note(instance_id, process.pid, marker, command.folder)
+        started = cls(process, log, home, note)
+        try:
+            write_note(home, note)
+            report = await asyncio.wait_for(started._order(command), _START_S)
+        except TimeoutError:
+            await started.stop(grace_s=0.0)
+            raise LoadFailed(
+                f"{command.argv[0]} could not be started within {_START_S:g} s; is its file system or this machine "
+                "overloaded?"
+            ) from None
+        except OSError as error:
+            await started.stop(grace_s=0.0)
+            raise LoadFailed(f"{command.argv[0]} could not be started: {error.strerror or error}") from error
         except BaseException:
-            with contextlib.suppress(OSError):
-                process.kill()
-            await process.wait()
+            await started.stop(grace_s=0.0)
             raise
         word, _, rest = report.partition(" ")
-        started = cls(process, int(rest) if word == "started" else 0, log, note, command.folder)
         if word != "started":
             await started.stop(grace_s=0.0)
-            raise LoadFailed(f"{command.argv[0]} could not be started: {rest or started.log_tail()}")
+            raise LoadFailed(
+                f"{command.argv[0]} could not be started: {rest or started.log_tail() or 'no reason given'}"
+            )
+        started.pid = int(rest)
+        started._tree = ProcessTree(started.pid, reaper=process.pid)
         return started
+
+    async def _order(self, command: Command) -> str:
+        """Tell the guard what to run; what it reports."""
+        assert self._guard.stdin is not None
+        assert self._guard.stdout is not None
+        order = {
+            "argv": list(command.argv),
+            "log": str(self._log),
+            "log_bytes": command.log_bytes,
+            "keep": list(command.keep),
+            "stdin_bytes": len(command.stdin),
+        }
+        self._guard.stdin.write(msgspec.json.encode(order) + b"\n" + command.stdin)
+        with contextlib.suppress(ConnectionError):  # the guard is gone; its report, if any, says more
+            await self._guard.stdin.drain()
+        return (await self._guard.stdout.readline()).decode("utf-8", "replace").strip()
 
     def alive(self) -> bool:
         """False once the command ended, although its guard may still be about to tell."""
@@ -128,16 +147,24 @@ class ManagedProcess:
         self._forget()
 
     def log_tail(self, lines: int = TAIL_LINES) -> str:
-        """The last lines the command printed."""
-        text = b""
-        for path in (self._log.with_name(self._log.name + ".1"), self._log):
-            with contextlib.suppress(OSError):
-                text += path.read_bytes()
-        return "\n".join(text.decode("utf-8", "replace").splitlines()[-lines:])
+        """The last lines the command printed, without what a terminal would obey; ``TAIL_BYTES`` at most."""
+        raw = b""
+        for path in (self._log, self._log.with_name(self._log.name + ".1")):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                file.seek(-min(TAIL_BYTES - len(raw), file.seek(0, os.SEEK_END)), os.SEEK_END)
+                raw = file.read() + raw
+            if len(raw) >= TAIL_BYTES:
+                break
+        text = _UNPRINTABLE.sub("", _ESCAPES.sub("", raw.decode("utf-8", "replace")))
+        return "\n".join(each[-TAIL_COLUMNS:] for each in text.splitlines()[-lines:])
+
+    def family(self) -> tuple[int, ...]:
+        """The processes below the guard other than the command, a moment ago."""
+        return self._tree.family() if self._tree is not None else ()
 
     def usage(self) -> ProcessUsage | None:
         """CPU time and memory of all that runs below the guard; the guard is not counted."""
-        return self._tree.usage() if self.pid and self._guard.returncode is None else None
+        return self._tree.usage() if self._tree is not None and self._guard.returncode is None else None
 
     def _kill_session(self) -> bool:
         """Signal what is left when the guard itself was killed; True when there was something.
@@ -146,7 +173,10 @@ class ManagedProcess:
         """
         if self._guard.returncode is not None and procfs.start_mark(self._guard.pid) is not None:
             return False
-        members = procfs.session_members(self._guard.pid)
+        members = set(procfs.session_members(self._guard.pid))
+        if self._guard.returncode is not None and self._guard.returncode < 0:
+            # A guard that was killed could not end what left its session.
+            members |= set(procfs.marked(self._note.marker))
         for pid in members:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -155,18 +185,23 @@ class ManagedProcess:
     def _forget(self) -> None:
         if self._guard.stdin is not None:
             self._guard.stdin.close()
-        self._note.unlink(missing_ok=True)
-        if self._folder is not None:
-            for path in self._folder.glob("*"):
-                path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self._folder.rmdir()
+        forget(self._home, self._note)
 
 
-def _note(instance_id: str, guard_pid: int, folder: Path | None) -> Note:
+def _fresh_log(home: Path, instance_id: str) -> Path:
+    logs = home / "logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = logs / f"{instance_id}.log"
+    for path in (log, log.with_name(log.name + ".1")):
+        path.unlink(missing_ok=True)
+    return log
+
+
+def _note(instance_id: str, guard_pid: int, marker: str, folder: Path | None) -> Note:
     return Note(
         instance_id=instance_id,
         guard=guard_pid,
+        marker=marker,
         guard_mark=procfs.start_mark(guard_pid) or "",
         gateway=os.getpid(),
         gateway_mark=procfs.start_mark(os.getpid()) or "",

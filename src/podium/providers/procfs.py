@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 
 _LINUX = sys.platform == "linux"
+MARKER = "PODIUM_INSTANCE"
+"""Environment variable that tells what belongs to one instance."""
 _SIZES = re.compile(rb"^(RssAnon|RssFile|RssShmem|VmSwap):\s+(\d+) kB$", re.MULTILINE)
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -43,6 +45,21 @@ def session_members(session: int) -> list[int]:
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
             if os.getsid(pid) == session and start_mark(pid) is not None:
+                found.append(pid)
+    return found
+
+
+def marked(marker: str) -> list[int]:
+    """Living processes of this user that were started with ``MARKER=marker`` in their environment, wherever they
+    belong now. Reads the environment of every process: for rare occasions. Linux only.
+    """
+    if not _LINUX or not marker:
+        return []
+    entry = f"{MARKER}={marker}".encode()
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") and living(pid):
                 found.append(pid)
     return found
 
