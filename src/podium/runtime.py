@@ -21,6 +21,7 @@ import psutil
 
 from podium._version import __version__
 from podium.config import Config, difference, prepare_home, reread
+from podium.domain.request import Ticket
 from podium.domain.swap import Event
 from podium.errors import ConfigError, PodiumError
 from podium.host import Host
@@ -28,9 +29,12 @@ from podium.maintenance import Maintenance
 from podium.ports import Deadlines
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.providers.leftovers import reap_stale
+from podium.sandbox import Sandbox
 from podium.server.http import HttpServer
 from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
+from podium.services.benchmark import Benchmarks
+from podium.services.benchmark_answers import PoolAnswers
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway as RequestGateway
 from podium.services.gateway import GatewayLimits
@@ -44,7 +48,9 @@ from podium.services.registry import Registry
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.store import open_store
+from podium.suites import SuiteLibrary
 
+BENCHMARK = Ticket(caller="benchmark", priority=2)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -287,6 +293,16 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     onboarding = Onboarding(
         registry, gateway_pool, catalogue.get, clock, policy.refresh, load_timeout_s=config.pool.load_timeout_s
     )
+    benchmarks = Benchmarks(
+        store=store,
+        answers=PoolAnswers(lambda v: gateway_pool.lease(v, config.pool.load_timeout_s, BENCHMARK), clock),
+        suites=SuiteLibrary(config.home / "suites"),
+        sandbox=Sandbox(),
+        resolve=registry.resolve,
+        clock=clock,
+        new_id=lambda: front.new_id("bench"),
+    )
+    stack.push_async_callback(benchmarks.close)
     swapper = Swapper(
         registry=registry,
         selector=policy,
@@ -314,6 +330,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         swapper=swapper,
         gateway=front,
         recorder=recorder,
+        benchmarks=benchmarks,
         store=store,
         host=host,
         clock=clock,

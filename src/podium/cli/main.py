@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from podium import __version__
-from podium.cli import answers, configuration, evaluation, insight, models, pool, serving, tasks
+from podium.cli import answers, bench, configuration, evaluation, insight, models, pool, serving, tasks
 from podium.errors import PodiumError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ for task_command in (tasks.swap, tasks.rollback):
     app.command()(task_command)
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
+app.add_typer(bench.app, name="bench")
 app.add_typer(configuration.app, name="config")
 app.command()(insight.doctor)
 app.command()(evaluation.replay)

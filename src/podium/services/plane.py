@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from podium.ports import Clock, HostProbe, Provider, Store
+from podium.services.benchmark import Benchmarks
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway
 from podium.services.onboarding import Onboarding
@@ -29,6 +30,7 @@ class Services:
     swapper: Swapper
     gateway: Gateway
     recorder: Recorder
+    benchmarks: Benchmarks
     store: Store
     host: HostProbe
     clock: Clock

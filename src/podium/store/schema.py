@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 
@@ -219,6 +219,42 @@ evidence = Table(
     Column("cpu_ms_sum", Float, nullable=False),
     Column("cpu_samples", Integer, nullable=False),
     Column("last_at", Float),
+)
+
+benchmark_runs = Table(
+    "benchmark_runs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("suite", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("items", Integer, nullable=False),
+    Column("refs", Text, nullable=False, comment="JSON array"),
+    Column("state", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("problems", Text, nullable=False, comment="JSON object"),
+    sqlite_autoincrement=True,
+)
+
+benchmark_items = Table(
+    "benchmark_items",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("ref", Text, primary_key=True),
+    Column("suite", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("latency_ms", Float, nullable=False),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("answer_hash", Text, nullable=False),
+    Column("answer", Text),
+    Column("at", Float, nullable=False),
+    Index("ix_benchmark_items_suite", "suite", "task"),
 )
 
 _LEGAL = (

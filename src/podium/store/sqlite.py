@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -11,13 +11,14 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from podium.domain.benchmark import ItemResult, Run
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.errors import StoreError
 from podium.ports import Batch, Page, Recorded
-from podium.store import engine, ledger, tasks, versions
+from podium.store import benchmarks, engine, ledger, tasks, versions
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -103,6 +104,30 @@ class SqliteStore:
             total += gone
             if gone < _PRUNE_STEP:
                 return total
+
+    async def save_benchmark_run(self, run: Run) -> None:
+        await self._writer.run(lambda connection: benchmarks.put_run(connection, run))
+
+    async def benchmark_runs(self, page: Page) -> tuple[Run, ...]:
+        return await self._read(lambda connection: benchmarks.list_runs(connection, page))
+
+    async def find_benchmark_run(self, run_id: str) -> Run | None:
+        return await self._read(lambda connection: benchmarks.find_run(connection, run_id))
+
+    async def save_benchmark_results(self, results: Sequence[ItemResult]) -> None:
+        await self._writer.run(lambda connection: benchmarks.put_results(connection, results))
+
+    async def forget_benchmark_results(self, digest: str, refs: Sequence[str]) -> int:
+        return await self._writer.run(lambda connection: benchmarks.forget_results(connection, digest, refs))
+
+    async def benchmark_results(self, digest: str, refs: Sequence[str]) -> tuple[ItemResult, ...]:
+        return await self._read(lambda connection: benchmarks.results_of(connection, digest, refs))
+
+    async def current_benchmark_results(self, task: str | None) -> tuple[ItemResult, ...]:
+        return await self._read(lambda connection: benchmarks.current_results(connection, task))
+
+    async def benchmark_scores(self) -> Mapping[tuple[str, str], tuple[int, float]]:
+        return await self._read(benchmarks.current_scores)
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
