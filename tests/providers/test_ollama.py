@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -262,6 +264,30 @@ async def test_a_model_that_was_pulled_again_is_not_taken_for_the_registered_one
     assert server.loads == []
 
 
+async def test_the_runner_of_an_ollama_on_this_machine_is_measured(provider, server):
+    """Its command line is Ollama's; the process burns some CPU time and holds 30 MB."""
+    work = "x = b'1' * 30_000_000; sum(range(3_000_000)); print(flush=True); input()"
+    path = f"/models/blobs/sha256-{server.models[TAG].blob}"
+    command = [sys.executable, "-c", work, "--model", path, "--port", "39211"]
+    runner = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        await runner.stdout.readline()
+        instance = await load(provider, "m@1", num_ctx=1024)
+        usage = instance.usage()
+        assert usage.cpu_s > 0.01
+        assert usage.private_bytes > 30_000_000
+        assert instance.pid is None  # not ours to end
+        second = await load(provider, "m@2", num_ctx=1024)
+        assert instance.usage() is None  # shared: nobody could say whose part is whose
+        await second.unload()
+        assert instance.usage().cpu_s >= usage.cpu_s
+        await instance.unload()
+        assert instance.usage() is None
+    finally:
+        runner.kill()
+        await runner.communicate()
+
+
 # ------------------------------------------------------------ one num_ctx per version
 
 
@@ -335,6 +361,7 @@ async def test_a_load_with_another_num_ctx_waits_for_answers_under_way_and_cuts_
     await until_async(lambda: parts)
     loading = asyncio.create_task(load(provider, "m@2", num_ctx=2048))
     await until_async(lambda: not one.alive())
+    await one.unload()  # as the pool does with what is no longer alive
     assert server.loads == [(TAG, 1024)]
     gate.set()
     await relaying

@@ -116,7 +116,6 @@ class OllamaProvider:
                 model=name,
                 options={name: value for name, value in settings.options.items() if name in SAMPLING_OPTIONS},
                 concurrency=settings.parallel or 1,
-                adaptive=settings.parallel is None,
                 capabilities=capabilities,
             )
             residence.holders.add(instance)

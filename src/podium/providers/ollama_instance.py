@@ -22,7 +22,9 @@ from podium.errors import InvalidRequest, LoadFailed, PodiumError, ProviderError
 from podium.ports import Call, Deadlines, Reply
 from podium.providers.ollama_answers import Translator, error_body, refusal
 from podium.providers.ollama_api import OllamaServer, Running, same, until_gone
+from podium.providers.ollama_runner import runner_pid
 from podium.providers.ollama_wire import Order, translate
+from podium.providers.usage import ProcessTree
 from podium.transport.reply import HttpReply
 
 _WARM_UP_S = 300.0
@@ -40,6 +42,8 @@ class Residence:
         self.holders: set[OllamaInstance] = set()
         self.row: Running | None = None
         """As ``/api/ps`` told it last; its name may be that of another tag with the same weights."""
+        self.process: ProcessTree | None = None
+        """What runs it, where that is on this machine and could be found."""
 
     def held(self, row: Running) -> bool:
         """Whether a row of ``/api/ps`` is this place."""
@@ -55,6 +59,8 @@ class Residence:
         try:
             await self.server.load(tag, runner, embeds=embeds)
             self.row = await self._find(tag, weights)
+            pid = await asyncio.to_thread(runner_pid, weights) if self.server.local else None
+            self.process = ProcessTree(pid) if pid is not None else None
         except BaseException as error:
             if not self.holders:
                 with contextlib.suppress(PodiumError):
@@ -66,6 +72,8 @@ class Residence:
 
     async def leave(self, instance: OllamaInstance, tag: str) -> None:
         """The last holder unloads; returns when ``/api/ps`` no longer lists it. Raises ``ProviderError``."""
+        if instance.displaced:
+            return  # it holds nothing, and whoever displaced it may hold the lock until its answers end
         async with self.lock:
             if not instance.displaced and not self.holders - {instance}:
                 await self._leave(tag, UNLOAD_S)
@@ -109,12 +117,10 @@ class OllamaInstance:
         model: str,
         options: Mapping[str, Any],
         concurrency: int,
-        adaptive: bool,
         capabilities: frozenset[str],
     ) -> None:
         self.model = model
         self.concurrency = concurrency
-        self.adaptive = adaptive
         self.displaced = False
         """Its place was loaded again with the options of another version."""
         self._residence = residence
@@ -192,16 +198,18 @@ class OllamaInstance:
             raise ProviderError(f"{self.model} cannot generate: HTTP {reply.status}: {said}")
 
     async def unload(self) -> None:
-        for reply in list(self._open):
-            reply.close()
         if self._unloaded:
             return
+        if not self.displaced:  # whoever displaced it waits for its answers
+            for reply in list(self._open):
+                reply.close()
         await self._residence.leave(self, self.model)
         self._unloaded = True
 
     def usage(self) -> ProcessUsage | None:
-        """Its CPU time cannot be read; its memory is in the provider's ``footprint``."""
-        return None
+        """Of its process, where that was found; ``None`` while it is shared, as nobody could say whose part is whose."""
+        shared = self._residence.holders != {self}
+        return None if shared or self._residence.process is None else self._residence.process.usage()
 
     def alive(self) -> bool:
         return not (self._unloaded or self._lost or self.displaced)
