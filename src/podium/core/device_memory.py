@@ -36,6 +36,7 @@ class DeviceMemory:
         self._rules, self._ready = rules, ready
         self._movable: list[Resident] = []
         self._ordered: list[Candidate] | None = None
+        self._refs: set[str] = set()  # of the ordered ones, and maybe some that have gone
         self._evictable: list[Evictable | None] = [None, None]
         self._held, self._pinned, self._returning, self._promised = [0, 0], [0, 0], [0, 0], [0, 0]
         # What later wants may still take beside serving models and helpers that wait here.
@@ -157,12 +158,12 @@ class DeviceMemory:
         """From now on this version is not evicted here."""
         if self._ordered is None:
             self._movable = [one for one in self._movable if one.ref != ref]
-        elif any(one.ref == ref for one in self._ordered):
+        elif ref in self._refs:
             self._keep([one for one in self._ordered if one.ref != ref])
 
     def lost_copy(self, ref: str) -> None:
         """A copy of this version goes somewhere; one here may be the last now."""
-        if self._ordered is not None:
+        if self._ordered is not None and ref in self._refs:
             ordered = without_copy(self._ordered, ref, self._ready[ref])
             if ordered is not self._ordered:
                 self._keep(ordered)
@@ -185,11 +186,17 @@ class DeviceMemory:
         """Those that may go for ``want``: not copies of itself, and for a helper only helpers."""
         helper, ref = want.helper, want.ref
         found = self._evictable[helper]
-        own = ref in self._ready and any(one.ref == ref for one in self._candidates())
-        if found is not None and not own:
+        if found is not None and ref not in self._refs:
             return found
-        ordered = [one for one in self._candidates() if one.helper or not helper]
-        outside = NO_LIMIT if helper else max(0, self._helpers_later - self.reserve)
+        ordered = self._candidates()
+        own = ref in self._refs
+        outside = None
+        if helper:
+            ordered = [one for one in ordered if one.helper]
+        elif self._held[1]:
+            outside = max(0, self._helpers_later - self.reserve) or None
+            if outside is None:
+                ordered = [one for one in ordered if not one.helper]
         if own:
             return Evictable([one for one in ordered if one.ref != ref], outside)
         found = self._evictable[helper] = Evictable(ordered, outside)
@@ -198,4 +205,5 @@ class DeviceMemory:
     def _candidates(self) -> list[Candidate]:
         if self._ordered is None:
             self._ordered = candidates(self._movable, self._rules, self._ready)
+            self._refs = {one.ref for one in self._movable}
         return self._ordered

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -41,15 +41,11 @@ class Candidate(NamedTuple):
     ref: str
 
 
-class Outlook(NamedTuple):
-    """When a want that must wait could have enough. Bytes, seconds."""
+Loss = tuple[int, float, float]
+"""Busy ones, then the value of last copies, then that of surplus ones. Less of the first counts before the next."""
+NO_LOSS_IS_MORE: Loss = (1 << 62, math.inf, math.inf)
 
-    moment_s: float
-    """Until enough may be evicted; ``inf``: no clock tells."""
-    possible: bool
-    """All that could ever be evicted for it would be enough."""
-    beside: int
-    """What others may take meanwhile without making it wait longer."""
+_FIRST_BUSY = (True,)
 
 
 def candidates(residents: Iterable[Resident], rules: Rules, ready: Mapping[str, int]) -> list[Candidate]:
@@ -59,6 +55,7 @@ def candidates(residents: Iterable[Resident], rules: Rules, ready: Mapping[str, 
     valuable is the last copy; otherwise every copy here is surplus.
     """
     least_s, loads = rules.min_residency_s, rules.residency_loads
+    new = tuple.__new__  # half the time of calling the class
     found: list[Candidate] = []
     copies: dict[str, list[int]] = {}
     for one in residents:
@@ -77,7 +74,7 @@ def candidates(residents: Iterable[Resident], rules: Rules, ready: Mapping[str, 
                 copies.setdefault(ref, []).append(len(found))
         idle_s = one.idle_s
         value = reload_s / (1.0 + idle_s) if idle_s > 0.0 else reload_s
-        found.append(Candidate(busy, last, value, -size, one.id, free_at, size, one.helper, ref))
+        found.append(new(Candidate, (busy, last, value, -size, one.id, free_at, size, one.helper, ref)))
     for ref, here in copies.items():
         if len(here) >= ready[ref]:
             _keep_best(found, here)
@@ -104,111 +101,116 @@ def _keep_best(found: list[Candidate], copies: list[int]) -> None:
 class Evictable:
     """The candidates of one device as a want for a serving model, or one for a helper, may have them.
 
-    ``outside``: the bytes of helpers whose going makes room at all; those inside the reserve give a serving model
-    nothing. Made once and asked often: every answer is found by bisection or by walking over victims.
+    ``outside``: the bytes of helpers whose going makes room at all, where that is less than all of them: helpers
+    inside the reserve give a serving model nothing. Made once and asked often: every answer is found by bisection or
+    by walking over victims.
     """
 
-    __slots__ = (
-        "_busy_now",
-        "_course_all",
-        "_course_idle",
-        "_gains",
-        "_helpers",
-        "_idle_now",
-        "_later",
-        "_now",
-        "_outside",
-    )
+    __slots__ = ("_coming", "_course", "_gains", "_idle", "_now", "_outside", "_waiting_gains", "all_now", "idle_now")
 
-    def __init__(self, ordered: list[Candidate], outside: int) -> None:
+    def __init__(self, ordered: list[Candidate], outside: int | None) -> None:
         self._outside = outside
-        self._idle_now = [one for one in ordered if one.free_at <= MOMENT_S and not one.busy]
-        self._busy_now = [one for one in ordered if one.free_at <= MOMENT_S and one.busy]
-        self._later = [one for one in ordered if one.free_at > MOMENT_S]
-        self._now = (*self._idle_now, *self._busy_now)
-        self._gains = _gains(self._now, outside)
-        self._helpers = any(one.helper for one in self._now)
-        self._course_idle: _Course | None = None
-        self._course_all: _Course | None = None
+        now = [one for one in ordered if one.free_at <= MOMENT_S]
+        self._now = now
+        self._coming = [one for one in ordered if one.free_at > MOMENT_S] if len(now) < len(ordered) else []
+        self._idle = bisect_left(now, _FIRST_BUSY)
+        self._gains = _gains(now, outside)
+        self.idle_now = self._gains[self._idle]
+        """Bytes that idle ones can give now."""
+        self.all_now = self._gains[-1]
+        """The same together with busy ones."""
+        self._course: tuple[list[float], list[int], int] | None = None
+        self._waiting_gains: tuple[list[float], list[int], int] | None = None
 
-    def victims(self, short: int, late_s: float) -> list[Candidate] | None:
-        """Those that may go now to free ``short`` bytes, none superfluous; ``None`` when they are too little.
+    def victims(self, short: int, least: Loss) -> tuple[Loss, list[Candidate]] | None:
+        """Those that go to free ``short`` bytes, none superfluous, and what is lost with them.
 
-        ``late_s``: seconds until the want has waited long enough to push out busy ones; not positive: it has.
+        ``short`` is at most ``idle_now``, or ``all_now`` where busy ones may go. ``None`` if it would be more than
+        ``least``.
         """
         gains, outside = self._gains, self._outside
         count = bisect_left(gains, short)
-        if count >= len(gains) or (count > len(self._idle_now) and late_s > MOMENT_S):
+        last = self._now[count - 1]
+        if last.value > least[1] and last.last and last.busy >= least[0]:
             return None
-        chosen = list(self._now[:count])
+        chosen = self._now[:count]
         spare = gains[count] - short
-        if not self._helpers:
+        if outside is None:
             for index in range(count - 2, -1, -1):
                 if chosen[index].bytes <= spare:
                     spare -= chosen.pop(index).bytes
-            return chosen
-        helpers = sum(one.bytes for one in chosen if one.helper)
-        for index in range(count - 2, -1, -1):
-            one = chosen[index]
-            loss = one.bytes
-            if one.helper:
-                loss = min(helpers, outside) - min(helpers - one.bytes, outside)
-            if loss <= spare:
-                del chosen[index]
-                spare -= loss
-                helpers -= one.bytes if one.helper else 0
-        return chosen
+        else:
+            _prune(chosen, spare, outside)
+        busy, value, surplus = 0, 0.0, 0.0
+        for one in chosen:
+            busy += one.busy
+            if one.last:
+                value += one.value
+            else:
+                surplus += one.value
+        return (busy, value, surplus), chosen
 
-    def outlook(self, short: int, late_s: float) -> Outlook:
-        """What waiting for ``short`` bytes here would bring."""
-        late = late_s <= MOMENT_S
-        if self._course_all is None:
-            self._course_all = _Course(self._now, self._later, self._outside)
-        possible, moment_s = self._course_all.reach(short)
-        if late:
-            return Outlook(moment_s, possible, max(0, self._course_all.beside - short))
-        if self._course_idle is None:
-            coming = [*self._busy_now, *self._later]
-            self._course_idle = _Course(self._idle_now, coming, self._outside, but_busy=True)
-        _, idle_s = self._course_idle.reach(short)
-        return Outlook(min(idle_s, max(late_s, moment_s)), possible, max(0, self._course_idle.beside - short))
+    def outlook(self, short: int, late_s: float) -> tuple[float, bool, int]:
+        """What waiting for ``short`` bytes here would bring, while busy ones may go in ``late_s`` seconds.
 
+        Seconds until enough may be evicted (``inf``: no clock tells); whether all that could ever be evicted would
+        be enough; and the bytes that others may take meanwhile without making it wait longer.
+        """
+        if self._course is None:
+            self._course = self._future(self._now, self._coming, self._coming)
+        moments, gains, beside = self._course
+        reached = bisect_left(gains, short)
+        possible = reached < len(gains)
+        moment_s = moments[reached] if possible else math.inf
+        if late_s > MOMENT_S:
+            if self._waiting_gains is None:
+                idle, busy = self._now[: self._idle], self._now[self._idle :]
+                later = [one for one in self._coming if not one.busy]
+                self._waiting_gains = self._future(idle, later, busy + self._coming)
+            moments, gains, beside = self._waiting_gains
+            moment_s = max(moment_s, late_s)
+            reached = bisect_left(gains, short)
+            if reached < len(gains):
+                moment_s = min(moment_s, moments[reached])
+        return moment_s, possible, max(0, beside - short)
 
-class _Course:
-    """How much may be evicted from each moment on, beginning now."""
-
-    __slots__ = ("_gains", "_moments", "beside")
-
-    def __init__(
-        self, now: Sequence[Candidate], coming: list[Candidate], outside: int, *, but_busy: bool = False
-    ) -> None:
-        later = [one for one in coming if not (but_busy and one.busy)]
-        later.sort(key=_free_at)
-        gains = _gains((*now, *later), outside)
-        self._gains = gains[len(now) :]
-        self._moments = [0.0, *(one.free_at for one in later)]
-        left = outside - sum(one.bytes for one in now if one.helper)
-        smallest = min(
-            (min(one.bytes, left) if one.helper else one.bytes for one in coming if not one.helper or left > 0),
-            default=0,
-        )
-        self.beside = self._gains[0] + smallest
-        """All that may go now, and the least that any of those coming brings."""
-
-    def reach(self, short: int) -> tuple[bool, float]:
-        """Whether ``short`` bytes are ever reached, and in how many seconds."""
-        index = bisect_left(self._gains, short)
-        return (True, self._moments[index]) if index < len(self._gains) else (False, math.inf)
+    def _future(
+        self, now: list[Candidate], later: list[Candidate], coming: list[Candidate]
+    ) -> tuple[list[float], list[int], int]:
+        """Moments, what may be evicted from each on, and that of now with the least that one of ``coming`` brings."""
+        outside = self._outside
+        later = sorted(later, key=_free_at)
+        gains = _gains(now + later, outside)[len(now) :]
+        if outside is None:
+            smallest = min([one.bytes for one in coming], default=0)
+        else:
+            left = outside - sum(one.bytes for one in now if one.helper)
+            brings = [min(one.bytes, left) if one.helper else one.bytes for one in coming]
+            smallest = min([size for size in brings if size > 0], default=0)
+        return [0.0, *[one.free_at for one in later]], gains, gains[0] + smallest
 
 
 def _free_at(one: Candidate) -> float:
     return one.free_at
 
 
-def _gains(those: Sequence[Candidate], outside: int) -> list[int]:
+def _prune(chosen: list[Candidate], spare: int, outside: int) -> None:
+    """Take out, the most valuable first, what is not needed; the last one always is."""
+    helpers = sum(one.bytes for one in chosen if one.helper)
+    for index in range(len(chosen) - 2, -1, -1):
+        one = chosen[index]
+        loss = one.bytes
+        if one.helper:
+            loss = min(helpers, outside) - min(helpers - one.bytes, outside)
+        if loss <= spare:
+            del chosen[index]
+            spare -= loss
+            helpers -= one.bytes if one.helper else 0
+
+
+def _gains(those: list[Candidate], outside: int | None) -> list[int]:
     """Bytes that come free when the first 0, 1, 2 ... of them go."""
-    helper_bytes = [one.bytes for one in those if one.helper]
-    if sum(helper_bytes) <= outside:
+    if outside is None:
         return list(accumulate([one.bytes for one in those], initial=0))
     serving = helpers = 0
     gains = [0]

@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 
 from podium.core.device_memory import DeviceMemory
-from podium.core.eviction import Candidate, Outlook
+from podium.core.eviction import MOMENT_S, NO_LIMIT, NO_LOSS_IS_MORE, Candidate
 from podium.core.pool_facts import RAM, Device, PoolSnapshot, Resident, Rules, Want
 from podium.domain.instance import InstanceState
 
@@ -109,18 +109,19 @@ class _Planner:
     def __init__(self, snapshot: PoolSnapshot) -> None:
         self.rules = snapshot.rules
         self.steps: list[Step] = []
-        self.ready: dict[str, int] = {}
-        self.residents = {resident.id: resident for resident in snapshot.residents}
-        self.known = {resident.ref for resident in snapshot.residents}
+        self.optional = any(want.optional for want in snapshot.wants)
+        ready: dict[str, int] = {}
         groups: dict[str, list[Resident]] = {device.id: [] for device in snapshot.devices}
         for resident in snapshot.residents:
             if resident.device in groups:
                 groups[resident.device].append(resident)
                 if resident.state is _READY:
-                    self.ready[resident.ref] = self.ready.get(resident.ref, 0) + 1
+                    ready[resident.ref] = ready.get(resident.ref, 0) + 1
+        self.ready = ready
+        self.residents = {resident.id: resident for resident in snapshot.residents}
+        self.refs = {resident.ref for resident in snapshot.residents}
         self.memory = {
-            device.id: DeviceMemory(device, groups[device.id], snapshot.rules, self.ready)
-            for device in snapshot.devices
+            device.id: DeviceMemory(device, groups[device.id], snapshot.rules, ready) for device in snapshot.devices
         }
 
     def serve(self, want: Want) -> None:
@@ -157,7 +158,7 @@ class _Planner:
         self._wait(want, f"{need}, where {_mb(returning)} are still draining", None)
 
     def _spare(self, want: Want) -> None:
-        if not want.optional and want.ref in self.known:
+        if not want.optional and want.ref in self.refs:
             for memory in self.memory.values():
                 memory.spare(want.ref)
 
@@ -171,18 +172,18 @@ class _Planner:
     def _evict_for(self, want: Want, places: list[DeviceMemory]) -> bool:
         """Make room where that loses least; false when no device can be cleared now."""
         size, helper = want.footprint_bytes, want.helper
-        late_s = self.rules.max_wait_s - want.waited_s
+        late = self.rules.max_wait_s - want.waited_s <= MOMENT_S
         best: tuple[DeviceMemory, list[Candidate]] | None = None
-        least: tuple[int, float, float] | None = None
+        least = NO_LOSS_IS_MORE
         for place in places:
-            if not place.fits_beside(want):
+            here = place.evictable(want)
+            short = size - place.room_later[helper]
+            if short > (here.all_now if late else here.idle_now) or not place.fits_beside(want):
                 continue
-            victims = place.evictable(want).victims(size - place.room_later[helper], late_s)
-            if victims is None:
-                continue
-            lost = _loss(victims)
-            if least is None or lost < least:
-                best, least = (place, victims), lost
+            found = here.victims(short, least)
+            if found is not None and found[0] < least:
+                least = found[0]
+                best = place, found[1]
         if best is None:
             return False
         place, victims = best
@@ -209,35 +210,25 @@ class _Planner:
         """It waits where it may be first, and its place there is kept."""
         size, helper = want.footprint_bytes, want.helper
         late_s = self.rules.max_wait_s - want.waited_s
-        best: tuple[DeviceMemory, Outlook] | None = None
-        rank: tuple[bool, bool, float, int] | None = None
+        best: DeviceMemory | None = None
+        rank = (True, True, math.inf, NO_LIMIT)
+        kept = 0
         for place in places:
             short = size - place.room_later[helper]
-            here = place.evictable(want).outlook(short, late_s)
-            order = (not here.possible, not place.fits_beside(want), here.moment_s, short)
-            place.keep_from_optional(want, here.beside if here.possible else 0)
-            if rank is None or order < rank:
-                best, rank = (place, here), order
+            moment_s, possible, beside = place.evictable(want).outlook(short, late_s)
+            order = (not possible, not place.fits_beside(want), moment_s, short)
+            if self.optional:
+                place.keep_from_optional(want, beside if possible else 0)
+            if order < rank:
+                best, rank, kept = place, order, beside
         if best is None:
             self._wait(want, f"{want.ref} may run on none of the devices that are here", None)
             return
-        place, outlook = best
-        self._wait(want, *_outlook_words(want, place, outlook))
-        if outlook.possible:
-            place.keep_for(want, outlook.beside)
+        impossible, _, moment_s, _ = rank
+        self._wait(want, *_outlook_words(want, best, moment_s))
+        if not impossible:
+            best.keep_for(want, kept)
             self._spare(want)
-
-
-def _loss(victims: list[Candidate]) -> tuple[int, float, float]:
-    """Busy ones, then the value of last copies, then that of surplus ones."""
-    busy, last, surplus = 0, 0.0, 0.0
-    for one in victims:
-        busy += one.busy
-        if one.last:
-            last += one.value
-        else:
-            surplus += one.value
-    return busy, last, surplus
 
 
 # ---------------------------------------------------------------- words
@@ -253,9 +244,9 @@ def _why(victim: Candidate, resident: Resident, want: Want) -> str:
     return f"{what} for {resident.idle_s:,.0f} s, its {_mb(victim.bytes)} go to {want.ref}"
 
 
-def _outlook_words(want: Want, place: DeviceMemory, outlook: Outlook) -> tuple[str, float | None]:
+def _outlook_words(want: Want, place: DeviceMemory, moment_s: float) -> tuple[str, float | None]:
     """The reason and ``retry_in_s`` of a want that waits at ``place``."""
-    retry_in_s = outlook.moment_s if math.isfinite(outlook.moment_s) else None
+    retry_in_s = moment_s if math.isfinite(moment_s) else None
     name = place.device.id
     need = f"{want.ref} needs {_mb(want.footprint_bytes)} of {name}"
     if not place.fits_beside(want):
