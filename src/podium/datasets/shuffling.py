@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from podium.errors import StoreError
 
-MEMORY_BYTES = 32 * 1024 * 1024
+MEMORY_BYTES = 16 * 1024 * 1024
 """What is held before it is spilled, and the size that buckets are planned for."""
 _MOST_BITS = 12
 
@@ -96,7 +96,7 @@ class Sorter:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="podium-")  # noqa: SIM115 - closed by close()
             self._file.seek(0, 2)
-            self._file.write(records[order].tobytes())
+            self._file.write(records[order].data)
         except OSError as error:
             raise StoreError(
                 f"no room to sort in {tempfile.gettempdir()}: {error.strerror or error}; set TMPDIR to a larger disk"

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
+from podium.core.bandit import Bandit
 from podium.core.baselines import BASELINES
 from podium.core.policies import Policy
 from podium.core.replaying import Loss, Replay, Result, Rows, Totals
 from podium.errors import InvalidRequest
 
-POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType({**BASELINES})
+POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType({"default": Bandit, **BASELINES})
 """How each policy is made; ``default`` is the product's own."""
 
 
