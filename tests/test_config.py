@@ -110,7 +110,7 @@ def test_a_model_entry_names_its_provider(tmp_path, entry, provider, location, s
         ("[server]\nport = 65536\n", ":2: server.port: Expected `int` <= 65535"),
         ("[server]\nhost = '0.0.0.0'\n", ":2: server.host: '0.0.0.0' is not a loopback address"),
         ("[server]\nhost = 'example.org'\n", ":2: server.host: 'example.org' is not a loopback address"),
-        ("[pool]\nzzz = 1\n", ":2: pool.zzz: unknown key 'zzz'; valid keys: idle_ttl_s"),
+        ("[pool]\nzzz = 1\n", ":2: pool.zzz: unknown key 'zzz'; valid keys: balancing"),
         ("pool = 3\n", ":1: pool: expected a table, got int"),
         ("[tasks.a]\npreference = 'quick'\n", ":2: tasks.a.preference: Invalid enum value 'quick'"),
         ("[tasks.a]\nbinding = 'smol'\n", ":2: tasks.a.binding: 'smol' is not of the form name@version"),

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from podium.domain.benchmark import Generated, Grade, ItemResult, Run, Suite
 from podium.domain.decision import Decision, Feedback, Outcome
+from podium.domain.directive import Directive
 from podium.domain.evidence import Evidence
 from podium.domain.instance import ProcessUsage
 from podium.domain.model import Facts, Lifecycle, ModelVersion, Profile, Source, Transition
@@ -247,6 +248,8 @@ class Recorded:
     evidence: Mapping[tuple[str, str], Evidence]
     """By (task, ref)."""
     unfinished_swaps: tuple[Swap, ...]
+    directives: Mapping[str, Directive] = field(default_factory=dict)
+    """Standing orders about versions, by ref."""
     keep_until: Mapping[str, float] = field(default_factory=dict)
     """Until when (Unix seconds) each deprecated version is kept warm, by ref."""
 
@@ -285,6 +288,10 @@ class Store(Protocol):
         ...
 
     async def set_profile(self, ref: str, profile: Profile) -> None: ...
+
+    async def set_directive(self, ref: str, directive: Directive | None) -> None:
+        """Standing orders for a version; ``None`` removes them."""
+        ...
 
     async def set_alias(self, alias: str, target: str | None) -> None:
         """``None`` removes the alias."""
@@ -424,7 +431,6 @@ AsyncCallback = Callable[[], Awaitable[None]]
 __all__ = [
     "RAM",
     "Accelerator",
-    "Answers",
     "AsyncCallback",
     "AtEndpoint",
     "Batch",

@@ -17,8 +17,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from podium._version import __version__
 from podium.config import Config, difference, prepare_home, reread
 from podium.domain.request import Ticket
@@ -26,7 +24,6 @@ from podium.domain.swap import Event
 from podium.errors import ConfigError, PodiumError
 from podium.host import Host
 from podium.maintenance import Maintenance
-from podium.ports import Deadlines
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.providers.leftovers import reap_stale
 from podium.sandbox import Sandbox
@@ -35,20 +32,21 @@ from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
 from podium.services.benchmark import Benchmarks
 from podium.services.benchmark_answers import PoolAnswers
+from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway as RequestGateway
-from podium.services.gateway import GatewayLimits
 from podium.services.meter import Meter
 from podium.services.onboarding import Onboarding, Registration
 from podium.services.plane import Services
 from podium.services.policy import Policy
-from podium.services.pool import MB, Pool, PoolLimits
+from podium.services.pool import MB, Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.store import open_store
 from podium.suites import SuiteLibrary
+from podium.tuning import gateway_limits, pool_limits
 
 BENCHMARK = Ticket(caller="benchmark", priority=2)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -64,8 +62,9 @@ class SystemClock:
 class Gateway:
     """One running Podium. Use ``async with Gateway.open(config) as gateway``."""
 
-    def __init__(self, config: Config, services: Services, data_plane: DataPlane) -> None:
+    def __init__(self, config: Config, services: Services, data_plane: DataPlane, host: Host) -> None:
         self.config = config
+        self._host = host
         self.services = services
         self._data_plane = data_plane
         self._servers: list[HttpServer] = []
@@ -145,12 +144,14 @@ class Gateway:
             new = new or reread(self.config)
             changes = difference(self.config, new)
             old, self.config = self.config, new
-            problems = await apply_models(self.services, new, (*changes.models_added, *changes.models_changed))
+            problems = await apply_models(
+                self.services, new, (*changes.models_added, *changes.models_changed), changed=True
+            )
             for name in (*changes.tasks_added, *changes.tasks_changed):
                 await self.services.tasks.put(new.tasks[name].spec(name, new.selection.strategy))
             for name in changes.tasks_removed:
                 await self.services.tasks.put(type(old.tasks[name])().spec(name, new.selection.strategy))
-            self.services.pool.limits = pool_limits(new)
+            self.services.pool.limits = pool_limits(new, self._host)
             self.services.gateway.limits = gateway_limits(new)
             self.services.selector.refresh()
             summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
@@ -181,25 +182,9 @@ def _sole_owner(home: Path) -> Any:
         handle.close()
 
 
-def pool_limits(config: Config) -> PoolLimits:
-    """The pool's limits as configured; the memory budget defaults to 80 % of the machine's RAM."""
-    budget = config.pool.memory_budget_mb
-    return PoolLimits(
-        memory_bytes=int(budget * MB) if budget is not None else int(psutil.virtual_memory().total * 0.8),
-        queue_limit=config.pool.queue_limit,
-        load_timeout_s=config.pool.load_timeout_s,
-        idle_ttl_s=config.pool.idle_ttl_s or None,
-    )
-
-
-def gateway_limits(config: Config) -> GatewayLimits:
-    """Time limits of the data plane as configured."""
-    times = config.timeouts
-    deadlines = Deadlines(connect_s=times.connect_s, first_token_s=times.first_token_s, total_s=times.total_s)
-    return GatewayLimits(deadlines=deadlines, queue_timeout_s=config.pool.queue_timeout_s)
-
-
-async def apply_models(services: Services, config: Config, names: tuple[str, ...]) -> list[str]:
+async def apply_models(
+    services: Services, config: Config, names: tuple[str, ...], *, changed: bool = False
+) -> list[str]:
     """Register the declared models; one that fails does not keep the others from serving."""
     problems = []
     for entry_name in names:
@@ -215,7 +200,8 @@ async def apply_models(services: Services, config: Config, names: tuple[str, ...
             activate=entry.activate,
         )
         try:
-            _, _, problem = await services.onboarding.add(order, "config")
+            made, _, problem = await services.onboarding.add(order, "config")
+            await services.directives.declare(made, entry.directive(), changed=changed)
         except PodiumError as error:
             problem = error
         if problem is not None:
@@ -244,7 +230,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     tasks = Tasks(store, (*(s for s in recorded.tasks if s.name not in named), *configured), strategy)
     for seen in {binding.task for binding in recorded.bindings} | {task for task, _ in recorded.evidence}:
         tasks.ensure(seen)
-    limits = pool_limits(config)
+    limits = pool_limits(config, host)
     policy = Policy(
         registry=registry,
         tasks=tasks,
@@ -272,7 +258,12 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     def emit(kind: str, subject: str, **data: str | float | bool | None) -> None:
         bus.emit(Event(kind=kind, at=clock.now(), subject=subject, data=tuple(data.items())))
 
-    gateway_pool = Pool(catalogue.get, clock, limits, emit)
+    def measured(ref: str) -> int | None:
+        profile = registry.profile(ref)
+        return profile.memory_bytes if profile is not None else None
+
+    gateway_pool = Pool(catalogue.get, clock, limits, emit, free_bytes=host.free_bytes, measured=measured)
+    directives = Directives(store=store, pool=gateway_pool, registry=registry, ordered=recorded.directives)
     policy.refresh()
     stack.push_async_callback(catalogue.close)
     stack.push_async_callback(recorder.close)
@@ -327,6 +318,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         selector=policy,
         tasks=tasks,
         pool=gateway_pool,
+        directives=directives,
         swapper=swapper,
         gateway=front,
         recorder=recorder,
@@ -342,8 +334,9 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         started_at=clock.now(),
         warnings=lambda: tuple(warnings),
     )
-    gateway = cls(config, services, DataPlane(front, registry))
+    gateway = cls(config, services, DataPlane(front, registry), host)
     await swapper.settle(recorded.unfinished_swaps)
+    directives.resume()
     maintenance = Maintenance(services, meter, config.recording)
 
     async def declared() -> None:

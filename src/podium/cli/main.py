@@ -40,7 +40,7 @@ def root(
 app.command()(answers.run)
 app.command()(serving.serve)
 app.add_typer(models.app, name="models")
-for instance_command in (pool.ps, pool.load, pool.unload, pool.pin):
+for instance_command in (pool.ps, pool.load, pool.unload, pool.pin, pool.keep):
     app.command()(instance_command)
 app.add_typer(tasks.app, name="tasks")
 for task_command in (tasks.swap, tasks.rollback):

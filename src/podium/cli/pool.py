@@ -8,6 +8,7 @@ import typer
 
 from podium.cli import output
 from podium.cli.session import AsJson, ask
+from podium.errors import InvalidRequest
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="name@version, name or alias.")]
 
@@ -18,10 +19,16 @@ def ps(as_json: AsJson = False) -> None:
     if as_json:
         output.emit_json({"instances": found})
         return
-    names = ("ref", "state", "pid", "active", "waiting", "concurrency", "memory_mb", "cpu_s")
+    names = ("id", "state", "pid", "device", "active", "waiting", "concurrency", "memory_mb", "cpu_s")
     rows = [[*output.pick(one, *names), output.age(one["last_used_at"]), one["pinned"], one["error"]] for one in found]
-    columns = ("version", "state", "pid", "active", "waiting", "parallel", "memory MB", "CPU s", "used", "pinned")
-    output.table((*columns, "error"), rows, empty="no model is loaded")
+    columns = ("instance", "state", "pid", "device", "active", "waiting", "places", "memory MB", "CPU s", "used")
+    output.table((*columns, "pinned", "error"), rows, empty="no model is loaded")
+    waiting = ask(lambda podium: podium.queues(), embed=False)
+    for one in waiting:
+        left = "" if one["expected_s"] is None else f"; a newcomer waits about {one['expected_s']:.1f} s"
+        output.say(
+            f"{one['waiting']} wait for {one['ref']}, the first for {one['oldest_s']:.1f} s: {one['waits_for']}{left}"
+        )
 
 
 def load(ref: Ref, as_json: AsJson = False) -> None:
@@ -54,3 +61,44 @@ def pin(
         output.emit_json(done)
     else:
         output.say(f"{done['ref']} is {'pinned' if done['pinned'] else 'no longer pinned'}")
+
+
+def keep(
+    ref: Ref,
+    alive: Annotated[
+        str | None, typer.Option("--alive", help='Idle time until it is unloaded: 300, "5m", 0, or -1 for ever.')
+    ] = None,
+    preload: Annotated[bool | None, typer.Option(help="Load it at start and after a crash.")] = None,
+    copies: Annotated[
+        str | None, typer.Option("--copies", metavar="MIN[:MAX]", help="Copies to keep, and to start when busy.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Standing orders: how long it stays loaded and in how many copies. Kept over restarts."""
+    orders: dict[str, object] = {}
+    if alive is not None:
+        orders["keep_alive"] = _number(alive)
+    if preload is not None:
+        orders["preload"] = preload
+    if copies is not None:
+        least, _, most = copies.partition(":")
+        if not least.isdigit() or (most and not most.isdigit()):
+            raise InvalidRequest(f"--copies is MIN or MIN:MAX, such as 1:3, not {copies!r}", param="copies")
+        orders["min_copies"] = int(least)
+        orders["max_copies"] = int(most or max(1, int(least)))
+    if not orders:
+        raise InvalidRequest("say what to keep: --alive, --preload or --copies", param="keep")
+    done = ask(lambda podium: podium.keep(ref, **orders), embed=False)
+    if as_json:
+        output.emit_json(done)
+    else:
+        kept = done["keep_alive_s"]
+        alive_words = "as configured" if kept is None else "for ever" if kept < 0 else f"{kept:g} s"
+        output.say(f"{done['ref']}: kept {alive_words}, {done['min_copies']} to {done['max_copies']} copies")
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -202,6 +202,14 @@ class Podium:
         """Let running requests finish, then stop it."""
         return await self.call("DELETE", f"/api/v1/instances/{_part(ref)}")
 
+    async def queues(self) -> list[Json]:
+        """Who waits for which version, for what, and for about how long."""
+        return list((await self.call("GET", "/api/v1/queue"))["queues"])
+
+    async def keep(self, ref: str, **orders: Any) -> Json:
+        """Standing orders for a version: ``preload``, ``keep_alive``, ``min_copies``, ``max_copies``, ``pinned``."""
+        return await self.call("PUT", f"/api/v1/instances/{_part(ref)}/directive", orders)
+
     async def pin(self, ref: str, *, pinned: bool = True) -> Json:
         """A pinned version is never evicted."""
         return await self.call("POST", f"/api/v1/instances/{_part(ref)}/pin", {"pinned": pinned})

@@ -4,12 +4,12 @@ It reads files and the environment, nothing else: no database, no network, no pr
 """
 
 from podium.config.changes import Difference, difference
+from podium.config.pool import Pool
 from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
 from podium.config.schema import json_schema
 from podium.config.values import (
     Config,
     ModelEntry,
-    Pool,
     Recording,
     Selection,
     Server,

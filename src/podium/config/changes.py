@@ -46,6 +46,8 @@ def difference(old: Config, new: Config) -> Difference:
             if getattr(before, entry.name) != getattr(after, entry.name)
         ]
         (restart if section in NEEDS_RESTART else live).extend(keys)
+    if old.fallbacks != new.fallbacks:
+        live.append("fallbacks")
     inherited: tuple[str, ...] = ()
     if "selection.strategy" in live:
         inherited = tuple(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from podium.config.pool import Pool
 from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
 from podium.config.values import SOURCES, Config, ModelEntry, Settings
@@ -162,6 +163,7 @@ def _check(settings: Settings) -> list[Problem]:
                 "could use and control the models; use 127.0.0.1 and a tunnel or a proxy that authenticates",
             )
         )
+    problems += _check_pool(settings.pool)
     for name, weights in settings.selection.weights.items():
         values = [getattr(weights, entry.name) for entry in dataclasses.fields(weights)]
         if min(values) < 0 or abs(sum(values) - 1) > 1e-6:
@@ -192,7 +194,30 @@ def _check_model(name: str, model: ModelEntry) -> list[Problem]:
         return [Problem(path, f"give exactly one of {', '.join(SOURCES)}; found {', '.join(given) or 'none'}")]
     if (model.provider is None) != (model.location is None):
         return [Problem(path, "'provider' and 'location' belong together")]
+    try:
+        model.directive()
+    except ValueError as error:
+        return [Problem((*path, "keep_alive"), str(error))]
     return []
+
+
+def _check_pool(pool: Pool) -> list[Problem]:
+    problems = []
+    if pool.scale_down_at >= pool.scale_up_at:
+        problems.append(Problem(("pool", "scale_down_at"), f"must be below scale_up_at ({pool.scale_up_at:g})"))
+    if pool.memory_budget_mb is not None and pool.helper_reserve_mb >= pool.memory_budget_mb:
+        problems.append(
+            Problem(
+                ("pool", "helper_reserve_mb"),
+                f"leaves nothing of the budget of {pool.memory_budget_mb:g} MiB to models that serve",
+            )
+        )
+    problems += [
+        Problem(("pool", "gpu_budget_mb", name), "a GPU is named cuda:0, cuda:1, …")
+        for name in pool.gpu_budget_mb
+        if not re.fullmatch(r"cuda:\d+", name)
+    ]
+    return problems
 
 
 def is_loopback(host: str) -> bool:

@@ -14,6 +14,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from podium.config.pool import Pool
+from podium.core.keep_alive import parse_keep_alive
+from podium.domain.directive import Directive
 from podium.domain.model import Category, Source
 from podium.domain.task import Criteria, Preference, TaskSpec, Weights
 
@@ -38,24 +41,6 @@ class Server:
     request_timeout_s: Annotated[Seconds, Meta(description="Time a client may take to send one request")] = 30.0
     idle_timeout_s: Annotated[Seconds, Meta(description="Time an idle keep-alive connection stays open")] = 75.0
     drain_s: Annotated[float, Meta(ge=0, description="Time running requests get to finish at shutdown")] = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """How many models stay loaded and who waits for how long."""
-
-    memory_budget_mb: Annotated[
-        float | None, Meta(description="Memory for loaded models, in MiB; unset: 80 % of the machine's RAM")
-    ] = None
-    keep_warm_days: Annotated[float, Meta(ge=0, description="How long a replaced version stays deprecated")] = 7.0
-    queue_limit: Annotated[int, Meta(ge=1, description="Requests that may wait for one model")] = 256
-    queue_timeout_s: Annotated[
-        Seconds, Meta(description="Longest wait for a place on a loaded model, loading included")
-    ] = 600.0
-    load_timeout_s: Annotated[Seconds, Meta(description="Longest time one model may take to start")] = 300.0
-    idle_ttl_s: Annotated[
-        float, Meta(ge=0, description="Unload a model after this long without a request; 0 keeps it")
-    ] = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +139,23 @@ class ModelEntry:
         bool | None,
         Meta(description="Make it selectable; unset: if it is the first version of its name, false: only register it"),
     ] = None
+    pin: Annotated[bool, Meta(description="Never evict it; no idle time-out")] = False
+    preload: Annotated[bool, Meta(description="Load it at start, not at the first request")] = False
+    keep_alive: Annotated[
+        str | float | None, Meta(description='Idle time before it is unloaded, as in Ollama: 300, "5m", -1 for ever')
+    ] = None
+    min_copies: Annotated[int, Meta(ge=0, le=64, description="Copies kept while memory allows")] = 0
+    max_copies: Annotated[int, Meta(ge=1, le=64, description="Copies that may be started when it is busy")] = 1
+
+    def directive(self) -> Directive:
+        """The standing orders in it. Raises ``ValueError`` for a wrong ``keep_alive``."""
+        return Directive(
+            pinned=self.pin,
+            preload=self.preload,
+            keep_alive_s=None if self.keep_alive is None else parse_keep_alive(self.keep_alive),
+            min_copies=self.min_copies,
+            max_copies=max(self.min_copies, self.max_copies),
+        )
 
     def source(self) -> Source:
         """Provider, location and settings; the reader has checked that exactly one kind is given."""
@@ -178,11 +180,15 @@ class Settings:
     """What the file may contain."""
 
     server: Server = Server()
-    pool: Pool = Pool()
+    pool: Pool = field(default_factory=Pool)
     timeouts: Timeouts = Timeouts()
     recording: Recording = Recording()
     selection: Selection = Selection()
     tasks: Annotated[Mapping[str, TaskEntry], Meta(description="Tasks by name")] = field(default_factory=dict)
+    fallbacks: Annotated[
+        Mapping[str, tuple[str, ...]],
+        Meta(description="Models to try, in order, when one fails before its first byte: by model or `task:NAME`"),
+    ] = field(default_factory=dict)
     models: Annotated[Mapping[str, ModelEntry], Meta(description="Models to register, by name or name@version")] = (
         field(default_factory=dict)
     )

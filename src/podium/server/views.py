@@ -7,13 +7,14 @@ from typing import Any
 from podium.core import history
 from podium.domain.decision import Candidate, Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
-from podium.domain.instance import InstanceView
+from podium.domain.instance import InstanceView, QueueView
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, Criteria, TaskSpec
 from podium.ports import HostFacts
 
 Json = dict[str, Any]
+MB = 1024 * 1024
 
 
 def model(version: ModelVersion, profile: Profile | None, aliases: tuple[str, ...] = ()) -> Json:
@@ -121,6 +122,11 @@ def evidence_json(item: Evidence) -> Json:
 def instance(view: InstanceView) -> Json:
     """A warm instance."""
     return {name: getattr(view, name) for name in InstanceView.__slots__}
+
+
+def queue(view: QueueView) -> Json:
+    """Those who wait for one version."""
+    return {name: getattr(view, name) for name in QueueView.__slots__}
 
 
 def swap(item: Swap) -> Json:

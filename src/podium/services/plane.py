@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from podium.ports import Clock, HostProbe, Provider, Store
 from podium.services.benchmark import Benchmarks
+from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway
 from podium.services.onboarding import Onboarding
@@ -27,6 +28,7 @@ class Services:
     selector: Policy
     tasks: Tasks
     pool: Pool
+    directives: Directives
     swapper: Swapper
     gateway: Gateway
     recorder: Recorder

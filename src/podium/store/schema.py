@@ -8,6 +8,7 @@ the record of transitions is append only. Migrations hold their own frozen text;
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 
@@ -98,6 +99,17 @@ aliases = Table(
     metadata,
     Column("alias", Text, primary_key=True),
     Column("target", Text, nullable=False),
+)
+
+directives = Table(
+    "directives",
+    metadata,
+    Column("ref", Text, ForeignKey("versions.ref"), primary_key=True),
+    Column("pinned", Boolean, nullable=False),
+    Column("preload", Boolean, nullable=False),
+    Column("keep_alive_s", Float, comment="-1: for ever; NULL: as the pool is configured"),
+    Column("min_copies", Integer, nullable=False),
+    Column("max_copies", Integer, nullable=False),
 )
 
 tasks = Table(

@@ -13,12 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from podium.domain.benchmark import ItemResult, Run
 from podium.domain.decision import Decision, Feedback, Outcome
+from podium.domain.directive import Directive
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.errors import StoreError
 from podium.ports import Batch, Page, Recorded
-from podium.store import benchmarks, engine, ledger, tasks, versions
+from podium.store import benchmarks, directives, engine, ledger, tasks, versions
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -54,6 +55,9 @@ class SqliteStore:
 
     async def set_profile(self, ref: str, profile: Profile) -> None:
         await self._writer.run(lambda connection: versions.put_profile(connection, ref, profile))
+
+    async def set_directive(self, ref: str, directive: Directive | None) -> None:
+        await self._writer.run(lambda connection: directives.put_directive(connection, ref, directive))
 
     async def set_alias(self, alias: str, target: str | None) -> None:
         await self._writer.run(lambda connection: versions.put_alias(connection, alias, target))
@@ -158,6 +162,7 @@ def _load(connection: Connection) -> Recorded:
         versions=versions.all_versions(connection),
         profiles=versions.all_profiles(connection),
         aliases=versions.all_aliases(connection),
+        directives=directives.all_directives(connection),
         tasks=tasks.all_tasks(connection),
         bindings=tasks.all_bindings(connection),
         evidence=ledger.all_evidence(connection),
