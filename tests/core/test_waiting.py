@@ -47,6 +47,8 @@ def test_a_waiter_of_a_loading_model_waits_for_the_load_and_the_rounds_before_it
     waits = [expected_wait_s(position=p, width=2, held_s=4.0, load_left_s=10.0) for p in range(5)]
     assert waits == [10.0, 10.0, 14.0, 14.0, 18.0]
     assert expected_wait_s(position=9, width=2, held_s=None, load_left_s=10.0) == 10.0
+    assert expected_wait_s(position=0, width=2, held_s=4.0, load_left_s=0.25) == 0.25
+    assert expected_wait_s(position=0, width=2, held_s=4.0, load_left_s=-1.0) == 0.0
 
 
 @pytest.mark.requirement("POOL-3")
@@ -66,6 +68,7 @@ def test_the_wait_told_is_the_mean_wait_of_a_simulated_queue(width: int, positio
 
 def test_a_load_past_its_usual_time_takes_longer_the_longer_it_is_overdue() -> None:
     assert [load_left_s(at, 20.0) for at in (0.0, 10.0, 18.0, 20.0, 40.0, 60.0)] == [20.0, 10.0, 2.0, 2.0, 12.0, 22.0]
+    assert load_left_s(0.25, 0.5) == 0.25
 
 
 @given(st.floats(0, 1e4), st.floats(0, 1e4), st.floats(0, 1e3))
