@@ -172,6 +172,14 @@ def test_one_that_is_young_is_waited_for_exactly_as_long_as_it_must_stay() -> No
     assert short(steps(100, has("x", age_s=2.0), wants("new"))) == ["evict x for new", "load new on ram"]
 
 
+def test_what_an_eviction_leaves_over_is_not_given_away_before_it_is_back() -> None:
+    answer = steps(200, has("big", 200), wants("a"), wants("b"))
+    assert short(answer) == ["evict big for a", "load a on ram", "b waits"]
+    assert "200 MB are still draining" in answer[2].reason
+    answer = steps(300, has("big", 150), has("small", 150, load_s=1e6), wants("a"), wants("b", 200))
+    assert short(answer) == ["evict big for a", "load a on ram", "evict small for b", "b waits"]
+
+
 # ---------------------------------------------------------------- draining, and the order of wants
 
 

@@ -145,13 +145,23 @@ class DeviceMemory:
         self._promised[want.helper] += want.footprint_bytes
         self._settle()
 
-    def evict(self, victims: list[Candidate]) -> None:
-        """They go, and their memory is back."""
+    def evict(self, victims: list[Candidate], want: Want) -> bool:
+        """They begin to drain, and ``want`` is promised its part; true when it fits as soon as these are gone."""
         gone = {victim.id for victim in victims}
         self._keep([one for one in self._candidates() if one.id not in gone])
+        sizes = [0, 0]
         for victim in victims:
-            self._held[victim.helper] -= victim.bytes
-            self.available += victim.bytes
+            sizes[victim.helper] += victim.bytes
+        self._give_back(sizes, 1)
+        fits = want.footprint_bytes <= self.room[want.helper]
+        self._give_back(sizes, -1)
+        self._returning = [size + more for size, more in zip(self._returning, sizes, strict=True)]
+        self.promise(want)
+        return fits
+
+    def _give_back(self, sizes: list[int], sign: int) -> None:
+        self._held = [held - sign * size for held, size in zip(self._held, sizes, strict=True)]
+        self.available += sign * sum(sizes)
         self._settle()
 
     def spare(self, ref: str) -> None:

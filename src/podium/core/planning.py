@@ -51,7 +51,7 @@ _READY, _LOADING = InstanceState.READY, InstanceState.LOADING
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Start one instance there; its memory is free once the steps before it are done."""
+    """Start one instance there. Its memory is free once the evictions for the same want, if any, are done."""
 
     ref: str
     device: str
@@ -90,7 +90,9 @@ Step = Load | Evict | Wait | Refuse
 def plan(snapshot: PoolSnapshot) -> tuple[Step, ...]:
     """One answer per want (``Load``, ``Wait`` or ``Refuse``), the evictions for it right before it.
 
-    Two wants of one ref are two further instances. Equal snapshots give equal plans. Time is
+    The steps for one want wait for no other's: those of different wants may be carried out side by side, and memory
+    that an eviction leaves over is given away only by a later plan. Two wants of one ref are two further instances.
+    Equal snapshots give equal plans. Time is
     about O(residents + wants x devices).
     """
     planner = _Planner(snapshot)
@@ -151,11 +153,9 @@ class _Planner:
         self.steps.append(Load(want.ref, place.device.id))
 
     def _await_drained(self, want: Want, place: DeviceMemory) -> None:
-        name, returning = place.device.id, place.returning
         place.promise(want)
         self._spare(want)
-        need = f"{want.ref} needs {_mb(want.footprint_bytes)} of {name}"
-        self._wait(want, f"{need}, where {_mb(returning)} are still draining", None)
+        self.steps.append(_drained(want, place))
 
     def _spare(self, want: Want) -> None:
         if not want.optional and want.ref in self.refs:
@@ -190,13 +190,11 @@ class _Planner:
         self.steps += [
             Evict(victim.id, victim.ref, want.ref, _why(victim, self.residents[victim.id], want)) for victim in victims
         ]
-        place.evict(victims)
+        at_once = place.evict(victims, want)
         for victim in victims:
             self._lost_copy(victim.ref)
-        if size <= place.room[helper]:
-            self._load(want, place)
-        else:
-            self._await_drained(want, place)
+        self._spare(want)
+        self.steps.append(Load(want.ref, place.device.id) if at_once else _drained(want, place))
         return True
 
     def _lost_copy(self, ref: str) -> None:
@@ -242,6 +240,11 @@ def _why(victim: Candidate, resident: Resident, want: Want) -> str:
         )
     what = "idle" if victim.last else "a further copy, idle"
     return f"{what} for {resident.idle_s:,.0f} s, its {_mb(victim.bytes)} go to {want.ref}"
+
+
+def _drained(want: Want, place: DeviceMemory) -> Wait:
+    need = f"{want.ref} needs {_mb(want.footprint_bytes)} of {place.device.id}"
+    return Wait(want.ref, f"{need}, where {_mb(place.returning)} are still draining", None)
 
 
 def _outlook_words(want: Want, place: DeviceMemory, moment_s: float) -> tuple[str, float | None]:
