@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +41,15 @@ def test_failures_older_than_the_window_do_not_count() -> None:
     assert breaker.state(31.5) is BreakerState.CLOSED
     breaker.failed(32.0)
     assert breaker.state(32.0) is BreakerState.OPEN
+
+
+def test_the_window_slides_and_drops_only_what_is_too_old() -> None:
+    breaker = Breaker(replace(RULES, failures=4))
+    for at in (0.0, 10.0, 20.0, 31.0):
+        breaker.failed(at)
+        assert breaker.state(at) is BreakerState.CLOSED
+    breaker.failed(36.0)  # with those at 10, 20 and 31
+    assert breaker.state(36.0) is BreakerState.OPEN
 
 
 def test_a_success_in_between_does_not_erase_a_storm() -> None:
