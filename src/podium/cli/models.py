@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podium.cli import output
 from podium.cli.session import AsJson, ask, fail, gateway
 from podium.domain.model import Category, Lifecycle
+
+if TYPE_CHECKING:
+    from podium.providers.ollama_api import Listed
 
 app = typer.Typer(help="Register models and see what is registered.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -95,6 +99,47 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except json.JSONDecodeError:
         return key, value
+
+
+@app.command()
+def pull(
+    tag: Annotated[str, typer.Argument(help="Model of ollama.com's library, such as gemma3:1b.")],
+    host: Annotated[
+        str | None, typer.Option(help="The Ollama server; default: OLLAMA_HOST, else this machine.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a running Ollama download a model; the gateway need not run. Ctrl-C stops it, the next pull goes on."""
+    row = asyncio.run(_pull(tag, host))
+    if as_json:
+        output.emit_json({"model": row.name, "digest": f"sha256:{row.digest}", "size_bytes": row.size})
+    else:
+        output.say(f"{row.name} is there ({output.size(row.size)}B); `podium models add NAME --ollama {row.name}`")
+
+
+async def _pull(tag: str, host: str | None) -> Listed:
+    """Every step once on stderr, every tenth of a download."""
+    from podium.providers.ollama_api import OllamaServer, Progress, host_url  # noqa: PLC0415 - keeps `--help` fast
+
+    said: set[str] = set()
+
+    def show(step: Progress) -> None:
+        line = step.status
+        if step.total:
+            line += f"  {(step.completed or 0) * 10 // step.total * 10} % of {output.size(step.total)}B"
+        if line not in said:
+            said.add(line)
+            output.note(f"  {line}")
+
+    server = OllamaServer(host_url(host, os.environ))
+    try:
+        await server.pull(tag, show)
+        row = await server.find(tag)
+    finally:
+        await server.aclose()
+    if row is None:
+        raise fail(f"Ollama pulled {tag} and does not list it")
+    return row
 
 
 @app.command()
