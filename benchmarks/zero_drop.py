@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -49,7 +50,7 @@ async def register(server: Server, folder: Path, names: list[str], options: argp
             settings = {"context": 512 + 64 * number, "slots": options.slots, "threads": 1, "seed": number}
             source = {"provider": "llamacpp", "location": str(options.model.resolve()), "settings": settings}
         elif options.processes:
-            settings = {"memory_mb": SCRIPTED_MB, "remote": name, "concurrency": options.concurrency}
+            settings = {"remote": name, "concurrency": options.concurrency}
             source = {"provider": "command", "location": command(folder, name), "settings": settings}
         else:
             source = {"provider": "scripted", "location": str(folder / f"{name}.json")}
@@ -58,14 +59,15 @@ async def register(server: Server, folder: Path, names: list[str], options: argp
 
 
 async def real_size_mb(folder: Path, options: argparse.Namespace) -> float:
-    """What one instance of the GGUF file is counted as: the larger of what it uses and the file with its overhead."""
+    """What one instance is counted as: the larger of what it uses and, for a GGUF file, the file with its overhead."""
     server = start_podium(folder / "probe", 1_000_000)
     try:
         await wait_ready(server)
-        await register(server, folder, ["probe"], options)
-        await server.order("POST", "/api/v1/instances", {"ref": "probe@1"})
+        await register(server, folder, ["m0"], options)
+        await server.order("POST", "/api/v1/instances", {"ref": "m0@1"})
         (row,) = (await server.order("GET", "/api/v1/instances"))["instances"]
-        return max(row["memory_mb"], options.model.stat().st_size / 1048576 + 110)
+        estimate = options.model.stat().st_size / 1048576 + 110 if options.model is not None else 0.0
+        return max(row["memory_mb"], estimate)
     finally:
         server.stop()
 
@@ -84,8 +86,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict:
             server.stop()
     plain = [f"m{number}" for number in range(int(options.models))]
     names = [f"{name}@1" for name in plain]
-    each_mb = SCRIPTED_MB if options.model is None else await real_size_mb(folder, options)
     write_scripts(folder, plain, timing, SCRIPTED_MB)
+    measured = options.model is not None or options.processes
+    each_mb = await real_size_mb(folder, options) if measured else SCRIPTED_MB
     expected = None if options.model else {f"{k}@1": v for k, v in read_expected(folder, plain).items()}
     server = start_podium(folder / "home", round(each_mb * (options.fit + 0.5)), options.pool)
     try:
@@ -140,6 +143,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that our children end too
     if options.prepare is not None:
         names = [f"m{number}" for number in range(int(options.models))]
         prepare(options.prepare.resolve(), names, Timing(load_ms=options.load_ms, concurrency=options.concurrency))

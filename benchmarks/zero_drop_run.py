@@ -55,6 +55,8 @@ class Run:
     swaps_failed: int = 0
     unloads: int = 0
     last_event: int = 0
+    in_memory: int = 0
+    """The most models that were seen in memory together."""
     reached: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -170,6 +172,9 @@ class Run:
         while True:
             await asyncio.sleep(1.0)
             await self.read_events()
+            if self.ours:
+                rows = (await self.server.order("GET", "/api/v1/instances"))["instances"]
+                self.in_memory = max(self.in_memory, sum(row["state"] in ("ready", "draining") for row in rows))
             requests = sum(self.verdicts.values())
             moved = self.swaps + self.evictions
             if progress:
@@ -224,7 +229,7 @@ class Run:
     def report(self, took: float, loads: int | None, left: int | None) -> dict:
         options, counts = self.options, self.verdicts
         waits = sorted(self.waits_ms)
-        least = minimum_loads(self.demands, options.fit)
+        least = minimum_loads(self.demands, max(options.fit, self.in_memory))
         forced = (loads or 0) - self.unloads
         return {
             "server": "podium" if self.ours else self.server.url,
@@ -246,6 +251,7 @@ class Run:
             "loads_minimum": least,
             "models": len(self.models),
             "fit": options.fit,
+            "in_memory": self.in_memory or None,
             "clients": options.clients,
             "max_wait_s": options.max_wait_s,
             "served": dict(sorted(self.served.items())),
