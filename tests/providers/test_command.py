@@ -128,6 +128,22 @@ async def test_what_was_declared_are_its_facts_and_the_digest_follows_command_an
         assert (await provider.inspect(other)).digest != facts.digest
 
 
+@pytest.mark.requirement("POOL-2")
+async def test_until_it_was_measured_a_command_needs_the_weights_it_names(provider, tmp_path):
+    first, second = tmp_path / "a b.gguf", tmp_path / "b.safetensors"
+    first.write_bytes(b"x" * 3000)
+    second.write_bytes(b"x" * 400)
+
+    async def footprint(command, **settings):
+        source = Source(provider="command", location=command, settings=settings)
+        return provider.footprint(version_of(source, await provider.inspect(source)))
+
+    assert await footprint(f"sh -m '{first}' --draft={second} --again '{first}' ${{PORT}}") == 3400
+    assert await footprint(f"sh -m '{first}' ${{PORT}}", memory_mb=1) == 1 << 20
+    assert await footprint(f"sh -m '{first}' ${{PORT}}", memory_mb=0) == 0
+    assert await footprint("sh -m gone.gguf ${PORT}") is None
+
+
 async def test_a_command_that_ends_at_once_shows_the_end_of_its_log(load, home):
     started = time.monotonic()
     with pytest.raises(LoadFailed, match=r"ended \(exit 1\)") as caught:

@@ -16,6 +16,7 @@ from podium.domain.model import Facts, Source
 from podium.errors import InvalidRequest, LoadFailed, ProviderError
 from podium.providers import procfs
 from podium.providers.llamacpp import LlamaCppProvider, default_threads
+from podium.providers.slots import slots_of
 
 pytestmark = [pytest.mark.model, pytest.mark.requirement("PRV-2")]
 SMALL = {"slots": 1, "context": 512, "threads": 1, "temperature": 0, "seed": 1}
@@ -123,6 +124,14 @@ async def test_the_estimate_is_within_fifteen_percent_of_the_child_and_hardly_be
         assert 0.95 <= estimate / measured.memory_bytes <= 1.15, (estimate, measured)
         assert measured.file_bytes >= version.facts.size_bytes  # the weights are mapped, with the libraries
     assert provider.context_length(version) == tokens
+
+
+@pytest.mark.requirement("POOL-7")
+async def test_llama_cpp_itself_says_how_many_slots_it_has(load):
+    instance = await load(slots=3)
+    assert instance.concurrency == 3
+    assert await slots_of(instance._client, "/v1", instance._headers) == 3
+    assert await slots_of(instance._client, "/v1") is None  # without the key it tells nothing
 
 
 async def test_a_client_that_leaves_frees_the_slot_within_half_a_second(load):

@@ -18,7 +18,7 @@ from podium.domain.model import Facts, ModelVersion, Source
 from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import RAM, Characteristics
 from podium.providers.catalogue import ProviderContext
-from podium.providers.command_line import HOST, expand
+from podium.providers.command_line import HOST, expand, named_weights
 from podium.providers.http_instance import HttpInstance
 from podium.providers.openai_compatible import GENERATES
 from podium.providers.process import Command, ManagedProcess
@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ready_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     stop_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    memory_mb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    memory_mb: Annotated[float, msgspec.Meta(ge=0)] | None = None
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] = tuple(item.value for item in GENERATES)
     env: Mapping[str, str] = {}
@@ -84,8 +84,9 @@ class CommandProvider:
         return version.facts.context_length
 
     def footprint(self, version: ModelVersion) -> int | None:
-        """The declared reserve, in bytes."""
-        return int(read_settings(version.source, Settings).memory_mb * 1024 * 1024)
+        """The declared reserve in bytes, else the size of the weights the command names, else ``None``."""
+        declared = read_settings(version.source, Settings).memory_mb
+        return int(declared * 1024 * 1024) if declared is not None else named_weights(version.source.location)
 
     def devices(self, version: ModelVersion) -> tuple[str, ...]:
         """Where it was told to run; for ``gpu`` all there are, the largest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from podium.errors import InvalidRequest
 from podium.ports import RAM
 
 HOST = "127.0.0.1"
+_WEIGHTS = (".gguf", ".safetensors")
 _LITERAL_PORT = re.compile(r"(--?[\w-]*port[ =])(\d+)")
 
 
@@ -35,6 +37,17 @@ def expand(template: str, port: str, device: str = RAM, search: str | None = Non
     words = [form.safe_substitute(PORT=port, HOST=HOST, DEVICE=device) for form in forms]
     _check_program(words[0], search)
     return words
+
+
+def named_weights(template: str) -> int | None:
+    """Bytes of the ``.gguf`` and ``.safetensors`` files a command names (``-m model.gguf``, ``--model=…``); ``None``
+    when there are none. Less than it will need, but more than nothing.
+    """
+    with contextlib.suppress(ValueError, OSError):
+        words = [word.rpartition("=")[2] for word in shlex.split(template)]
+        files = {Path(word).expanduser() for word in words if word.endswith(_WEIGHTS)}
+        return sum(file.stat().st_size for file in files if file.is_file()) or None
+    return None
 
 
 def _suggestion(template: str) -> str:
