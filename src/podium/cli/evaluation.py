@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,3 +88,66 @@ def replay(
     output.facts(shown)
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     output.table(("model", "share"), [(model, f"{share:.1%}") for model, share in ranked])
+
+
+def evaluate(
+    file: Annotated[Path | None, typer.Argument(help="Parquet or JSON lines of logged decisions.")] = None,
+    policy: Annotated[
+        str, typer.Option(help="always:MODEL, target (the column), or a name of --policies.")
+    ] = "default",
+    log: Annotated[bool, typer.Option("--log", help="Instead of a file: what this home's own log holds.")] = False,
+    warm_up: Annotated[int, typer.Option(min=0, help="Rows at the start that only teach.")] = 0,
+    policies: ListPolicies = False,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what a policy would have earned on decisions that another one made and logged."""
+    if policies:
+        _list_policies(as_json)
+        return
+    if (file is None) is not log:
+        raise fail("give either a FILE of logged decisions or --log; docs/replay.md describes the file", 2)
+    from podium.services.evaluating import evaluate as run  # noqa: PLC0415 - keeps `podium --help` fast
+
+    unrewarded = 0
+    if file is None:
+        from podium.config import load  # noqa: PLC0415 - keeps `podium --help` fast
+        from podium.store.evaluable import scored_decisions  # noqa: PLC0415 - same
+
+        report = run(scored_decisions(load().database), policy, warm_up=warm_up)
+    else:
+        from podium.datasets.decision_log import DecisionLog  # noqa: PLC0415 - keeps `podium --help` fast
+
+        with _progress(f"reading {file.name}", quiet=as_json) as heard:
+            rows = DecisionLog(file)
+            report = run(rows.rows(heard), policy, warm_up=warm_up)
+        unrewarded = rows.without_reward
+    shown = dataclasses.asdict(report.evaluation)
+    overall, tasks = shown["overall"], shown["tasks"]
+    if as_json:
+        counts = {"left_out": report.left_out, "without_reward": unrewarded}
+        output.emit_json({"policy": policy, **counts, **overall, "tasks": tasks})
+        return
+    _show(policy, overall, tasks, report.left_out, unrewarded)
+
+
+def _show(policy: str, overall: dict[str, Any], tasks: dict[str, Any], left_out: int, unrewarded: int) -> None:
+    """The verdict, the estimates, and one line for each task."""
+    output.say(f"{policy}: {overall['reason']}")
+    output.facts(
+        {
+            "rows": overall["n"],
+            "without reward": unrewarded,
+            "left out": left_out,
+            **{name.replace("_", " "): overall[name] for name in ("effective_samples", "mean_weight", "max_weight")},
+            "untried": f"{overall['untried']:.1%}",
+        }
+    )
+    names = {"logging": "logged", "ips": "IPS", "snips": "SNIPS", "doubly_robust": "doubly robust"}
+    estimates = [(label, overall[name]) for name, label in (*names.items(), ("difference", "difference"))]
+    rows = [(label, one["value"], f"{one['low']:.4f} … {one['high']:.4f}") for label, one in estimates if one]
+    output.table(("estimate", "value", "95 % interval"), rows)
+    output.table(("task", "rows", "effective", "verdict"), [_task_row(name, one) for name, one in tasks.items()])
+
+
+def _task_row(name: str, one: dict[str, Any]) -> tuple[object, ...]:
+    return name, one["n"], one["effective_samples"], one["reason"]

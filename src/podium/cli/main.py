@@ -50,7 +50,8 @@ for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
 app.add_typer(bench.app, name="bench")
 app.add_typer(configuration.app, name="config")
 app.command()(insight.doctor)
-app.command()(evaluation.replay)
+for measure in (evaluation.replay, evaluation.evaluate):
+    app.command()(measure)
 
 
 def main() -> None:
