@@ -383,6 +383,18 @@ async def test_tags_with_the_same_weights_share_one_place_under_one_name(provide
     assert server.running == {}
 
 
+async def test_an_adapter_on_the_same_weights_displaces_the_model_without_it(provider, server):
+    server.models["tuned:latest"] = Model("tuned:latest", weights=TAG, adapter="/models/blobs/sha256-ada")
+    one = await load(provider, "m@1", num_ctx=1024)
+    two = await load(provider, "t@1", "tuned", num_ctx=1024)
+    assert (one.alive(), two.alive()) == (False, True)
+    assert server.loads == [(TAG, 1024), ("tuned:latest", 1024)]
+    await one.unload()
+    await two.health()
+    await two.unload()
+    assert server.running == {}
+
+
 # ------------------------------------------------------------ others use the server, too
 
 

@@ -15,7 +15,7 @@ from podium.domain.model import Capability, Facts, ModelVersion, Source
 from podium.errors import InvalidRequest, LoadFailed, ProviderError
 from podium.ports import Characteristics
 from podium.providers.catalogue import ProviderContext
-from podium.providers.ollama_api import Listed, OllamaServer, Progress, Running, host_url
+from podium.providers.ollama_api import Listed, OllamaServer, Progress, Running, Shown, host_url
 from podium.providers.ollama_facts import facts_of
 from podium.providers.ollama_instance import OllamaInstance, Residence
 from podium.providers.ollama_wire import RUNNER_OPTIONS, SAMPLING_OPTIONS
@@ -105,12 +105,12 @@ class OllamaProvider:
         """Have it in the server's memory, and in its list of what is there. Raises ``LoadFailed``."""
         settings = _settings(version.source)
         server, tag = self._server(settings), _tag(version.source)
-        name, weights = await self._found(version, server, tag)
+        name, shown, weights = await self._found(version, server, tag)
         residence = self._residences.setdefault((server.url, weights), Residence(server))
         capabilities = version.facts.capabilities
         async with residence.lock:
             embeds = Capability.COMPLETION not in capabilities
-            await residence.settle(name, weights, _runner(settings, version.facts), embeds=embeds)
+            await residence.settle(name, weights, _runner(settings, version.facts), shown.loading, embeds=embeds)
             instance = OllamaInstance(
                 residence,
                 model=name,
@@ -123,18 +123,18 @@ class OllamaProvider:
             self._measured[self._key(version)] = residence.row.size
         return instance
 
-    async def _found(self, version: ModelVersion, server: OllamaServer, tag: str) -> tuple[str, str]:
-        """The server's own name of the model and what identifies its weights. Raises ``LoadFailed``."""
+    async def _found(self, version: ModelVersion, server: OllamaServer, tag: str) -> tuple[str, Shown, str]:
+        """The server's own name of the model, what it says of it, and what identifies the weights. Raises ``LoadFailed``."""
         try:
             row = await server.find(tag)
-            weights = (await server.show(row.name)).weights if row is not None else None
+            shown = await server.show(row.name) if row is not None else Shown()
         except ProviderError as error:
             raise LoadFailed(error.message) from error
         if row is None:
             raise LoadFailed(_missing(tag, server))
         if f"sha256:{row.digest.removeprefix('sha256:')}" != version.facts.digest:
             raise LoadFailed(f"{tag} was pulled again since {version.ref} was registered; register it as a new version")
-        return row.name, weights or row.digest
+        return row.name, shown, shown.weights or row.digest
 
     async def models(self, host: str | None = None) -> list[Listed]:
         """What a server has."""

@@ -26,6 +26,10 @@ _ASK_S = 15.0
 _CONNECT_S = 5.0
 _LOAD_S = 3600.0
 _PULL_S = 7 * 86400.0
+_LOADED = re.compile(
+    r"^(?:FROM|ADAPTER|DRAFT|PARAMETER (?:num_batch|num_gpu|main_gpu|use_mmap|num_thread|draft_num_predict)) .*",
+    re.MULTILINE,
+)
 _BLOB = re.compile(r"^FROM\s.*sha256[-:]([0-9a-f]{64})", re.MULTILINE)
 T = TypeVar("T")
 
@@ -72,6 +76,11 @@ class Shown(msgspec.Struct, frozen=True):
         """SHA-256 of the file with the weights; models that share it share one place in Ollama's memory."""
         found = _BLOB.search(self.modelfile)
         return found[1] if found else None
+
+    @property
+    def loading(self) -> tuple[str, ...]:
+        """What the Modelfile says of loading: models of the same weights that differ here reload each other."""
+        return tuple(sorted(_LOADED.findall(self.modelfile)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ class Residence:
         self.server = server
         self.lock = asyncio.Lock()
         self.runner: Mapping[str, Any] | None = None
+        self.loading: tuple[str, ...] = ()
         self.holders: set[OllamaInstance] = set()
         self.row: Running | None = None
         """As ``/api/ps`` told it last; its name may be that of another tag with the same weights."""
@@ -49,9 +50,11 @@ class Residence:
         """Whether a row of ``/api/ps`` is this place."""
         return self.row is not None and (same(row.name, self.row.name) or row.digest == self.row.digest)
 
-    async def settle(self, tag: str, weights: str, runner: Mapping[str, Any], *, embeds: bool) -> None:
+    async def settle(
+        self, tag: str, weights: str, runner: Mapping[str, Any], loading: tuple[str, ...], *, embeds: bool
+    ) -> None:
         """Load with these options, displacing holders that asked for others. Raises ``LoadFailed``."""
-        if self.runner != runner:
+        if (self.runner, self.loading) != (runner, loading):
             for holder in self.holders:
                 holder.displaced = True
             self.holders.clear()
@@ -68,7 +71,7 @@ class Residence:
             if isinstance(error, PodiumError):
                 raise LoadFailed(f"{tag}: {error.message}") from error
             raise
-        self.runner = dict(runner)
+        self.runner, self.loading = dict(runner), loading
 
     async def leave(self, instance: OllamaInstance, tag: str) -> None:
         """The last holder unloads; returns when ``/api/ps`` no longer lists it. Raises ``ProviderError``."""
