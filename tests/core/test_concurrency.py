@@ -106,6 +106,17 @@ def test_a_server_that_became_slower_for_good_is_measured_anew_at_low_load() -> 
     assert limit.limit == 9
 
 
+@pytest.mark.parametrize(("in_flight", "grown"), [(4, 9), (5, 8)])
+def test_low_load_is_half_of_the_limit(in_flight: int, grown: int) -> None:
+    limit = AdaptiveLimit(initial=8, ceiling=32)
+    limit.finished(limit.started(), in_flight=1, latency_s=0.1, now=0.0)
+    for _ in range(30):
+        limit.finished(limit.started(), in_flight=in_flight, latency_s=0.5, now=REMEMBER_S + 1.0)
+    for _ in range(10):
+        limit.finished(limit.started(), in_flight=8, latency_s=0.5, now=REMEMBER_S + 2.0)
+    assert limit.limit == grown
+
+
 def test_when_not_adaptive_nothing_moves_it() -> None:
     limit = AdaptiveLimit(initial=4, ceiling=8, adaptive=False)
     use(limit, 100)
