@@ -152,17 +152,14 @@ class DeviceMemory:
         sizes = [0, 0]
         for victim in victims:
             sizes[victim.helper] += victim.bytes
-        self._give_back(sizes, 1)
-        fits = want.footprint_bytes <= self.room[want.helper]
-        self._give_back(sizes, -1)
-        self._returning = [size + more for size, more in zip(self._returning, sizes, strict=True)]
+        left = self.capacity - self._held[0] + sizes[0]
+        helpers = self._held[1] - sizes[1]
+        room = left - (helpers if want.helper else max(helpers, self.reserve))
+        room = min(room, self.available + sizes[0] + sizes[1])
+        self._returning[0] += sizes[0]
+        self._returning[1] += sizes[1]
         self.promise(want)
-        return fits
-
-    def _give_back(self, sizes: list[int], sign: int) -> None:
-        self._held = [held - sign * size for held, size in zip(self._held, sizes, strict=True)]
-        self.available += sign * sum(sizes)
-        self._settle()
+        return want.footprint_bytes <= room
 
     def spare(self, ref: str) -> None:
         """From now on this version is not evicted here."""

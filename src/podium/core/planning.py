@@ -92,8 +92,7 @@ def plan(snapshot: PoolSnapshot) -> tuple[Step, ...]:
 
     The steps for one want wait for no other's: those of different wants may be carried out side by side, and memory
     that an eviction leaves over is given away only by a later plan. Two wants of one ref are two further instances.
-    Equal snapshots give equal plans. Time is
-    about O(residents + wants x devices).
+    Equal snapshots give equal plans. Time is about O(residents + wants x devices).
     """
     planner = _Planner(snapshot)
     for want in sorted(snapshot.wants, key=_turn):
