@@ -19,7 +19,7 @@ from waiting import until
 from podium.domain.model import Source
 from podium.errors import InvalidRequest, LoadFailed, ProviderTimeout
 from podium.providers import readiness
-from podium.providers.command import CommandProvider
+from podium.providers.command import CommandProvider, free_port
 from podium.providers.process import LOG_BYTES
 
 pytestmark = [
@@ -398,9 +398,9 @@ async def test_the_parallelism_is_asked_of_the_server_unless_it_was_set(load, co
         await instance.unload()
 
 
-def test_a_port_that_is_given_out_is_free():
-    from podium.providers.command import free_port
-
-    for _ in range(50):
-        with socket.create_server(("127.0.0.1", free_port())):
+def test_ports_that_are_given_out_are_free_and_not_given_twice_in_a_row():
+    ports = [free_port() for _ in range(64)]
+    assert len(set(ports)) == 64
+    for port in ports:
+        with socket.create_server(("127.0.0.1", port)):
             pass

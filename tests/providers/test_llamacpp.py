@@ -106,7 +106,7 @@ async def test_two_workers_run_at_once_and_unloading_gives_processes_and_memory_
 
 
 @pytest.mark.requirement("POOL-2")
-@pytest.mark.parametrize(("slots", "tokens"), [(1, 1024), (2, 4096)])
+@pytest.mark.parametrize(("slots", "tokens"), [(1, 1024), pytest.param(2, 4096, marks=pytest.mark.slow)])
 async def test_the_estimate_is_within_fifteen_percent_of_the_child_and_hardly_below(
     load, provider, smollm_path, slots, tokens
 ):
@@ -207,6 +207,25 @@ async def test_a_file_that_is_gone_is_a_load_failure(provider, smollm_path, tmp_
     link.unlink()
     with pytest.raises(LoadFailed, match=r"model\.gguf is gone"):
         await provider.load(version, "one")
+
+
+async def test_a_worker_that_takes_too_long_to_load_is_ended(load, home):
+    with pytest.raises(LoadFailed, match=r"m@1 was not loaded within 0\.001 s"):
+        await load(ready_timeout_s=0.001)
+    assert not list((home / "run").iterdir())
+
+
+async def test_a_worker_that_dies_while_loading_is_named_by_its_signal(load, home):
+    loading = asyncio.create_task(load())
+    note = await until_async(
+        lambda: next(iter((home / "run").glob("*.json")), None) if (home / "run").is_dir() else None
+    )
+    guard = json.loads(note.read_bytes())["guard"]
+    (worker,) = await until_async(lambda: procfs.descendants(guard))
+    os.kill(worker, 9)
+    with pytest.raises(LoadFailed, match="could not be loaded: its command was killed by SIGKILL before it was ready"):
+        await loading
+    assert not list((home / "run").iterdir())
 
 
 async def test_a_file_llama_cpp_cannot_load_shows_its_log_and_leaves_nothing(provider, tmp_path, home):

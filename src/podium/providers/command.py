@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections import deque
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -31,6 +32,8 @@ DEFAULT_CONCURRENCY = 16
 GIVE_UP_S = 2.0
 """Between SIGTERM and SIGKILL for a server that never became ready: it has nothing to finish."""
 ANY_GPU = "gpu"
+_given: deque[int] = deque(maxlen=64)
+"""Ports of servers that may not have bound them yet."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,7 +163,10 @@ def _device_environment(device: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port nobody listens on at this moment, and not one of those just given out."""
+    while True:
+        with socket.create_server((HOST, 0)) as probe:
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.append(port)
+            return port
