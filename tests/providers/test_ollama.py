@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
 
 import pytest
-from ollama_server import Answer, Model, OllamaServer
+from ollama_server import Answer, Model, OllamaServer, Runner
 from provider_calls import chat, said
 from waiting import until_async
 
@@ -286,6 +287,57 @@ async def test_the_runner_of_an_ollama_on_this_machine_is_measured(provider, ser
     finally:
         runner.kill()
         await runner.communicate()
+
+
+def killed(home, left):
+    """As a gateway that was killed leaves its home."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (home / "run").mkdir(exist_ok=True)
+    note = {"gateway": ended.pid, "mark": "0@some-other-boot", "models": left}
+    (home / "run" / "ollama.held").write_text(json.dumps(note))
+
+
+async def test_what_a_killed_gateway_left_in_memory_goes_when_the_next_one_loads(provider, server, context):
+    other = Model("qwen3:4b")
+    server.models[other.tag] = other
+    server.running[other.blob] = Runner(other.tag, other.digest, {"num_ctx": 9}, 9, 5)
+    killed(context.home, [[server.url, other.tag], ["http://127.0.0.1:9", "gone"]])
+    instance = await load(provider)
+    assert server.unloads == [other.tag]
+    note = context.home / "run" / "ollama.held"
+    assert json.loads(note.read_text())["models"] == [[server.url, TAG]]
+    await instance.unload()
+    assert json.loads(note.read_text())["models"] == []
+
+
+async def test_what_a_killed_gateway_left_is_used_if_it_is_wanted_again(provider, server, context):
+    first = await load(provider, num_ctx=1024)
+    killed(context.home, [[server.url, TAG]])
+    again = OllamaProvider(ProviderContext(home=context.home, environ={"OLLAMA_HOST": server.url}))
+    instance = await load(again, num_ctx=1024)
+    assert (server.loads, server.unloads) == ([(TAG, 1024)], [])
+    await instance.unload()
+    await again.close()
+    await first.unload()
+
+
+async def test_what_a_gateway_that_still_runs_holds_is_left_alone(provider, server, context):
+    one = await load(provider)
+    again = OllamaProvider(ProviderContext(home=context.home, environ={"OLLAMA_HOST": server.url}))
+    two = await load(again, "e@1", "nomic-embed-text")
+    assert server.unloads == []
+    await two.unload()
+    await again.close()
+    await one.unload()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"gateway": 1}'])
+async def test_a_note_that_cannot_be_read_is_no_note(provider, server, context, text):
+    (context.home / "run").mkdir()
+    (context.home / "run" / "ollama.held").write_text(text)
+    await (await load(provider)).unload()
+    assert server.running == {}
 
 
 # ------------------------------------------------------------ one num_ctx per version

@@ -6,17 +6,19 @@ reports no durations, and drops what it does not know.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from podium.domain.model import Capability, Facts, ModelVersion, Source
-from podium.errors import InvalidRequest, LoadFailed, ProviderError
+from podium.errors import InvalidRequest, LoadFailed, PodiumError, ProviderError
 from podium.ports import Characteristics
 from podium.providers.catalogue import ProviderContext
-from podium.providers.ollama_api import Listed, OllamaServer, Progress, Running, Shown, host_url
+from podium.providers.ollama_api import Listed, OllamaServer, Progress, Running, Shown, host_url, same
 from podium.providers.ollama_facts import facts_of
+from podium.providers.ollama_held import Held
 from podium.providers.ollama_instance import OllamaInstance, Residence
 from podium.providers.ollama_wire import RUNNER_OPTIONS, SAMPLING_OPTIONS
 from podium.providers.settings import read_settings
@@ -52,6 +54,7 @@ class OllamaProvider:
         self._servers: dict[str, OllamaServer] = {}
         self._residences: dict[tuple[str, str], Residence] = {}
         self._measured: dict[bytes, int] = {}
+        self._held = Held(context.home)
 
     async def inspect(self, source: Source) -> Facts:
         """Ask the server. Raises ``InvalidRequest`` for a model it does not have, ``ProviderError``."""
@@ -105,8 +108,9 @@ class OllamaProvider:
         """Have it in the server's memory, and in its list of what is there. Raises ``LoadFailed``."""
         settings = _settings(version.source)
         server, tag = self._server(settings), _tag(version.source)
+        await self._clear(server.url, tag)
         name, shown, weights = await self._found(version, server, tag)
-        residence = self._residences.setdefault((server.url, weights), Residence(server))
+        residence = self._residences.setdefault((server.url, weights), Residence(server, self._held))
         capabilities = version.facts.capabilities
         async with residence.lock:
             embeds = Capability.COMPLETION not in capabilities
@@ -122,6 +126,13 @@ class OllamaProvider:
         if residence.row is not None and residence.row.size > 0:
             self._measured[self._key(version)] = residence.row.size
         return instance
+
+    async def _clear(self, url: str, tag: str) -> None:
+        """Once: unload what a gateway that was killed had loaded, but for what is loaded now."""
+        for where, left in self._held.leftovers():
+            if where != url or not same(left, tag):
+                with contextlib.suppress(PodiumError):
+                    await self._at(where).expire(left)
 
     async def _found(self, version: ModelVersion, server: OllamaServer, tag: str) -> tuple[str, Shown, str]:
         """The server's own name of the model, what it says of it, and what identifies the weights. Raises ``LoadFailed``."""

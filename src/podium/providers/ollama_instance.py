@@ -22,6 +22,7 @@ from podium.errors import InvalidRequest, LoadFailed, PodiumError, ProviderError
 from podium.ports import Call, Deadlines, Reply
 from podium.providers.ollama_answers import Translator, error_body, refusal
 from podium.providers.ollama_api import OllamaServer, Running, same, until_gone
+from podium.providers.ollama_held import Held
 from podium.providers.ollama_runner import runner_pid
 from podium.providers.ollama_wire import Order, translate
 from podium.providers.usage import ProcessTree
@@ -35,8 +36,9 @@ _GIVE_UP_S = 10.0
 class Residence:
     """The place of one file of weights in one server's memory. Changed under ``lock`` only."""
 
-    def __init__(self, server: OllamaServer) -> None:
+    def __init__(self, server: OllamaServer, note: Held) -> None:
         self.server = server
+        self._note = note
         self.lock = asyncio.Lock()
         self.runner: Mapping[str, Any] | None = None
         self.loading: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class Residence:
                 holder.displaced = True
             self.holders.clear()
             self.runner = None
+        self._note.add(self.server.url, tag)
         try:
             await self.server.load(tag, runner, embeds=embeds)
             self.row = await self._find(tag, weights)
@@ -87,6 +90,7 @@ class Residence:
         try:
             await self.server.expire(tag)
         except ProviderUnreachable:
+            self._note.remove(self.server.url, tag)
             return  # a server that is gone holds nothing
         except ProviderError as error:
             if error.status != 404:
@@ -95,6 +99,7 @@ class Residence:
             await until_gone(self.server, self.held, within_s=within_s)
         else:
             await until_gone(self.server, lambda row: same(row.name, tag), within_s=within_s)
+        self._note.remove(self.server.url, tag)
 
     async def _find(self, tag: str, weights: str) -> Running:
         rows = await self.server.ps()
