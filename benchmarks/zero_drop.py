@@ -43,14 +43,16 @@ SCRIPTED_MB = 100
 REAL_PROMPTS = tuple(f"Write a short sentence about the number {number}." for number in range(16))
 
 
-async def register(server: Server, folder: Path, names: list[str], options: argparse.Namespace) -> None:
+async def register(
+    server: Server, folder: Path, names: list[str], options: argparse.Namespace, each_mb: float = 0.0
+) -> None:
     """Our own server's models: scripts in the gateway, scripts as processes, or one GGUF with several settings."""
     for number, name in enumerate(names):
         if options.model is not None:
             settings = {"context": 512 + 64 * number, "slots": options.slots, "threads": 1, "seed": number}
             source = {"provider": "llamacpp", "location": str(options.model.resolve()), "settings": settings}
         elif options.processes:
-            settings = {"remote": name, "concurrency": options.concurrency}
+            settings = {"remote": name, "concurrency": options.concurrency, "memory_mb": each_mb}
             source = {"provider": "command", "location": command(folder, name), "settings": settings}
         else:
             source = {"provider": "scripted", "location": str(folder / f"{name}.json")}
@@ -93,7 +95,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict:
     server = start_podium(folder / "home", round(each_mb * (options.fit + 0.5)), options.pool)
     try:
         await wait_ready(server)
-        await register(server, folder, plain, options)
+        await register(server, folder, plain, options, each_mb)
         prompts = PROMPTS if expected else REAL_PROMPTS
         return await Run(server, names, options, expected, prompts, ours=True).go()
     finally:
