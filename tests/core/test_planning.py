@@ -180,6 +180,14 @@ def test_what_an_eviction_leaves_over_is_not_given_away_before_it_is_back() -> N
     assert short(answer) == ["evict big for a", "load a on ram", "evict small for b", "b waits"]
 
 
+def test_what_a_load_takes_beyond_its_victims_is_not_given_away_meanwhile() -> None:
+    """Else b could start now, a after its eviction, and both would hold too much until the third has drained."""
+    facts = [has("busy", 100, active=1), has("leaving", 30, state=S.DRAINING), has("idle", 80)]
+    answer = steps(250, *facts, wants("a", 120), wants("b", 20))
+    assert short(answer) == ["evict idle for a", "load a on ram", "b waits"]
+    assert short(steps(270, *facts, wants("a", 120), wants("b", 20)))[-1] == "load b on ram"
+
+
 # ---------------------------------------------------------------- draining, and the order of wants
 
 

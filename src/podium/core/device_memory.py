@@ -36,6 +36,8 @@ class DeviceMemory:
         self._rules, self._ready = rules, ready
         self._movable: list[Resident] = []
         self._ordered: list[Candidate] | None = None
+        self._now = (0, 0)
+        self._coming = [0, 0, 0]  # what loads after evictions of this plan take of both rooms and of the available
         self._refs: set[str] = set()  # of the ordered ones, and maybe some that have gone
         self._evictable: list[Evictable | None] = [None, None]
         self._held, self._pinned, self._returning, self._promised = [0, 0], [0, 0], [0, 0], [0, 0]
@@ -68,12 +70,11 @@ class DeviceMemory:
         left = self.capacity - held[0] + returning[0] - promised[0]
         helpers = held[1] - returning[1] + promised[1]
         later = (min(left - max(helpers, self.reserve), available), min(left - helpers, available))
-        left, helpers, available = self.capacity - held[0], held[1], self.available
+        coming = self._coming
+        left, helpers, available = self.capacity - held[0], held[1], self.available - coming[2]
+        self._now = now = (left - max(helpers, self.reserve) - coming[0], left - helpers - coming[1])
         self.room_later = later
-        self.room = (
-            min(left - max(helpers, self.reserve), available, later[0]),
-            min(left - helpers, available, later[1]),
-        )
+        self.room = (min(now[0], available, later[0]), min(now[1], available, later[1]))
 
     # ------------------------------------------------------------ how much there is
 
@@ -152,14 +153,18 @@ class DeviceMemory:
         sizes = [0, 0]
         for victim in victims:
             sizes[victim.helper] += victim.bytes
-        left = self.capacity - self._held[0] + sizes[0]
-        helpers = self._held[1] - sizes[1]
-        room = left - (helpers if want.helper else max(helpers, self.reserve))
-        room = min(room, self.available + sizes[0] + sizes[1])
+        both = sizes[0] + sizes[1]
+        gain = both if want.helper else sizes[0] + min(sizes[1], max(0, self._helpers_later - self.reserve))
+        need = want.footprint_bytes
+        fits = need <= min(self._now[want.helper] + gain, self.available - self._coming[2] + both)
+        if fits:  # it may come before the others drain, so nobody may use what it takes beyond its victims
+            self._coming[0] += max(0, need - gain)
+            self._coming[1] += max(0, need - both)
+            self._coming[2] += max(0, need - both)
         self._returning[0] += sizes[0]
         self._returning[1] += sizes[1]
         self.promise(want)
-        return want.footprint_bytes <= room
+        return fits
 
     def spare(self, ref: str) -> None:
         """From now on this version is not evicted here."""
