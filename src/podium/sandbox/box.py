@@ -35,7 +35,7 @@ _KEPT_REPORT = 64 * 1024
 class Limits:
     """Of one job. ``disk_bytes`` bounds all files together where an own file system can be mounted."""
 
-    wall_s: float = 8.0
+    wall_s: float = 20.0
     cpu_s: int = 4
     memory_bytes: int = 512 * MB
     file_bytes: int = 4 * MB
@@ -80,7 +80,7 @@ class Sandbox:
 
     def search(self, pattern: str, text: str, cpu_s: int = 1) -> bool | None:
         """Whether the pattern is found in the text; ``None`` when that took longer than allowed."""
-        limits = Limits(wall_s=3.0 + cpu_s, cpu_s=cpu_s, memory_bytes=self.limits.memory_bytes)
+        limits = Limits(wall_s=self.limits.wall_s, cpu_s=cpu_s, memory_bytes=self.limits.memory_bytes)
         ended = self._run({"mode": "search", "pattern": pattern, "text": text}, limits)
         verdict = next((one for one in ended.reports if "passed" in one), None)
         return None if verdict is None else verdict["passed"] is True

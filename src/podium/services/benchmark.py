@@ -46,6 +46,8 @@ _ATTEMPTS = 3
 _GIVE_UP_AFTER = 3
 """Items in a row without an answer until a version is left alone."""
 _LONGEST_PAUSE_S = 5.0
+_GRADED_AT_ONCE = 2
+"""Graders may start processes; more of them would slow down the models they wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ class Benchmarks:
         self._finished = finished or (lambda run: None)
         self._working: dict[str, _Work] = {}
         self._turn = asyncio.Lock()
+        self._grading = asyncio.Semaphore(_GRADED_AT_ONCE)
         self._closing = False
 
     # ------------------------------------------------------------ orders
@@ -252,14 +255,15 @@ class Benchmarks:
                 raise
             state = RunState.CANCELLED
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; whoever asks for progress must hear of it
-            work.problems[""] = f"{type(error).__name__}: {error}"
-        work.run = replace(
-            work.run, state=state, finished_at=self._clock.now(), problems=dict(sorted(work.problems.items()))
-        )
+            first = _first(error)
+            work.problems[""] = f"{type(first).__name__}: {first}"
+        problems = dict(sorted(work.problems.items()))
+        ended = replace(work.run, state=state, finished_at=self._clock.now(), problems=problems)
         with contextlib.suppress(PodiumError):  # a full disk: progress() then says interrupted
-            await self._store.save_benchmark_run(work.run)
-        self._working.pop(work.run.id, None)
-        self._finished(work.run)
+            await self._store.save_benchmark_run(ended)
+        work.run = ended
+        self._working.pop(ended.id, None)
+        self._finished(ended)
 
     async def _measure(self, work: _Work, version: ModelVersion) -> None:
         missing = [item for item in work.suite.items if item.id not in work.scores[version.ref]]
@@ -341,7 +345,13 @@ class Benchmarks:
         if item.grader.kind is GraderKind.JUDGE:
             assert self._judge is not None
             return await self._judge.grade(item.prompt, answer, item.grader.rubric or "")
-        return await asyncio.to_thread(grading.grade, item.grader, answer, self._sandbox)
+        async with self._grading:
+            return await asyncio.to_thread(grading.grade, item.grader, answer, self._sandbox)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What a task group wraps."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _progress(work: _Work) -> Progress:
