@@ -225,6 +225,30 @@ async def test_a_new_start_does_not_show_the_log_of_an_earlier_one(home):
         assert process.log_tail() == said
 
 
+async def test_logs_of_former_instances_are_kept_up_to_a_number(home, monkeypatch):
+    monkeypatch.setattr("podium.providers.process.KEPT_LOGS", 5)
+    stays = await ManagedProcess.start(home, "first@1#0", Command(argv=["sleep", "600"], env=dict(os.environ)))
+    os.utime(stays._log, (1, 1))
+    for number in range(1, 9):
+        process = await ManagedProcess.start(home, f"m@1#{number}", Command(argv=["true"], env=dict(os.environ)))
+        await process.stop()
+        os.utime(process._log, (100 + number, 100 + number))
+    kept = {path.name for path in (home / "logs").iterdir()}
+    assert kept == {"first@1#0.log", *(f"m@1#{number}.log" for number in range(4, 9))}
+    await stays.stop()
+
+
+async def test_an_instance_of_a_model_with_a_slash_in_its_name_is_noted_and_logged(home):
+    name = "Qwen/Qwen2.5-0.5B@1.0#7"
+    process = await ManagedProcess.start(home, name, Command(argv=["sh", "-c", "echo hi"], env=dict(os.environ)))
+    (note,) = (home / "run").iterdir()
+    assert json.loads(note.read_bytes())["instance_id"] == name
+    await process.wait()
+    await process.stop()
+    assert process.log_tail() == "hi"
+    assert not list((home / "run").iterdir())
+
+
 async def test_a_command_that_listens_to_sigterm_ends_in_its_own_way(home):
     process = await start(home, python(POLITE))
     await line(process, "ready")

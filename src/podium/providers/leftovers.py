@@ -13,6 +13,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -43,12 +44,17 @@ class Reaped:
     stale: tuple[str, ...]
 
 
+def file_stem(instance_id: str) -> str:
+    """The name of an instance's files; names of models may have slashes (``Qwen/Qwen2.5-0.5B``)."""
+    return quote(instance_id, safe="@#+: ")
+
+
 def write_note(home: Path, note: Note) -> Path:
     """Write atomically; returns the file."""
     folder = home / "run"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{note.instance_id}.json"
-    draft = path.with_suffix(".tmp")
+    path = _path(home, note)
+    draft = path.with_name(path.name + ".tmp")
     draft.write_bytes(msgspec.json.encode(note))
     draft.replace(path)
     return path
@@ -57,9 +63,13 @@ def write_note(home: Path, note: Note) -> Path:
 def forget(home: Path, note: Note) -> None:
     """Remove the note and the private directory; idempotent."""
     with contextlib.suppress(OSError):
-        (home / "run" / f"{note.instance_id}.json").unlink(missing_ok=True)
+        _path(home, note).unlink(missing_ok=True)
     if note.folder and Path(note.folder).name.startswith("podium-"):
         shutil.rmtree(note.folder, ignore_errors=True)
+
+
+def _path(home: Path, note: Note) -> Path:
+    return home / "run" / f"{file_stem(note.instance_id)}.json"
 
 
 def reap_stale(home: Path) -> Reaped:

@@ -22,10 +22,12 @@ import msgspec
 from podium.domain.instance import ProcessUsage
 from podium.errors import LoadFailed
 from podium.providers import guard, procfs
-from podium.providers.leftovers import Note, forget, write_note
+from podium.providers.leftovers import Note, file_stem, forget, write_note
 from podium.providers.usage import ProcessTree
 
 LOG_BYTES = 512 * 1024
+KEPT_LOGS = 100
+"""Files of instances that ran, beside those of running ones; every load writes new ones."""
 TAIL_LINES = 30
 TAIL_BYTES, TAIL_COLUMNS = 32 * 1024, 500
 _START_S = 20.0
@@ -189,12 +191,27 @@ class ManagedProcess:
 
 
 def _fresh_log(home: Path, instance_id: str) -> Path:
+    """The file to log to, without what an earlier instance of this name left, and not too many others beside it."""
     logs = home / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = logs / f"{instance_id}.log"
+    log = logs / f"{file_stem(instance_id)}.log"
     for path in (log, log.with_name(log.name + ".1")):
         path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        _prune(logs, {path.stem for path in (home / "run").glob("*.json")})
     return log
+
+
+def _prune(logs: Path, running: set[str]) -> None:
+    """Remove the oldest files of instances that do not run."""
+    with os.scandir(logs) as entries:
+        ages = [
+            (entry.stat().st_mtime, entry.path)
+            for entry in entries
+            if entry.name.removesuffix(".1").removesuffix(".log") not in running
+        ]
+    for _, path in sorted(ages)[: -KEPT_LOGS + 1]:
+        Path(path).unlink(missing_ok=True)
 
 
 def _note(instance_id: str, guard_pid: int, marker: str, folder: Path | None) -> Note:
