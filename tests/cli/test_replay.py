@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from podium.cli import main as entry
 from podium.datasets import parquet, shuffling
 from podium.datasets.replay_file import ReplayFile
+from podium.errors import InvalidRequest, StoreError
 from podium.services.replay import POLICIES
 
 Run = Callable[..., tuple[int, str, str]]
@@ -376,6 +379,49 @@ def test_rows_repeated_entirely_count_again_and_are_reported(podium, tmp_path):
     assert "5 rows repeat" in err
 
 
+def test_names_with_dots_are_taken_as_they_are(podium, tmp_path):
+    rows = [{"prompt_id": str(n), "task": "t", "q__m-3": 0.5, "q__m-3.1": 1.0, "q__m-3.1.x": 0.0} for n in range(50)]
+    result = ok(podium, "replay", table(tmp_path / "f.parquet", rows), "--policy", "epsilon-greedy")
+    assert (result["best_single_model"], result["best_single"]) == ("m-3.1", 1.0)
+    assert list(result["shares"]) == ["m-3", "m-3.1", "m-3.1.x"]
+
+
+def test_too_many_tasks_and_unnamed_or_doubled_columns_are_refused(podium, tmp_path, monkeypatch):
+    monkeypatch.setattr("podium.datasets.replay_file.MOST_CELLS", 30)
+    file = jsonl(tmp_path / "f.jsonl", [{**row, "task": str(n)} for n, row in enumerate(scored(20))])
+    assert "more than 10 tasks for 3 models" in refused(podium, file, "--policy", "uniform")
+    unnamed = jsonl(tmp_path / "unnamed.jsonl", [{"prompt_id": "a", "task": "t", "q__": 1, "q__b": 0}])
+    assert "each with a name" in refused(podium, unnamed, "--policy", "uniform")
+    twice = tmp_path / "twice.parquet"
+    words, numbers = pa.array(["a"]), pa.array([1.0])
+    names = ["prompt_id", "task", "task", "q__a", "q__b"]
+    pq.write_table(pa.table([words, words, words, numbers, numbers], names=names), twice)
+    assert "more than one column task" in refused(podium, twice, "--policy", "uniform")
+
+
+def test_a_full_disk_is_said_with_what_to_do(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shuffling.tempfile, "TemporaryFile", lambda prefix: Full())
+    file = jsonl(tmp_path / "f.jsonl", scored(5000))
+    with pytest.raises(StoreError, match=r"No space left on device; set TMPDIR"):
+        ReplayFile(file, 0, memory_bytes=10_000)
+
+
+def test_no_temporary_file_is_left_open(tmp_path, monkeypatch):
+    opened, real = [], shuffling.tempfile.TemporaryFile
+    monkeypatch.setattr(shuffling.tempfile, "TemporaryFile", lambda prefix: opened.append(real()) or opened[-1])
+    file = jsonl(tmp_path / "f.jsonl", scored(2000))
+    with ReplayFile(file, 0, memory_bytes=10_000) as source:
+        assert sum(len(part.task) for part in source.rows()) == 2000
+    with pytest.raises(InvalidRequest, match="other contents"):
+        ReplayFile(jsonl(tmp_path / "g.jsonl", [*scored(2000), *scored(1, seed=6)]), 0, memory_bytes=10_000)
+    assert len(opened) == 4
+    assert all(one.closed for one in opened)
+
+
 def test_a_file_far_larger_than_the_bound_is_replayed_within_it(tmp_path):
     # 60,000 prompts of 5,000 characters: 300 MB. The bound is for the whole process, libraries and all.
     file, text = tmp_path / "large.jsonl", "x" * 5000
@@ -406,24 +452,31 @@ def test_millions_of_rows_are_sorted_on_disk_within_the_bound(tmp_path):
             out.write_table(pa.table([pa.array(ids), pa.array(tasks), *scores], schema=schema))
     measured = _peak(["replay", str(file), "--policy", "uniform", "--json"], limit_s=800)
     assert measured["result"]["n"] == 3_000_000
-    assert measured["peak_bytes"] < 400e6, measured["peak_bytes"]
+    assert measured["peak_bytes"] < 350e6, measured["peak_bytes"]
 
 
 def _peak(arguments: list[str], limit_s: float = 110) -> dict[str, Any]:
-    """Run the command in a process of its own; its result and its peak memory."""
+    """Run the command in a process of its own; its result and its peak memory, as the kernel counts this program's.
+
+    (``ru_maxrss`` would do elsewhere, but on Linux a child starts with its parent's.)
+    """
     code = (
-        "import resource, sys\n"
+        "import pathlib, resource, sys\n"
         "from podium.cli.main import main\n"
         f"sys.argv = ['podium', *{arguments!r}]\n"
         "try:\n"
         "    main()\n"
         "except SystemExit as done:\n"
         "    assert not done.code, done.code\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+        "status = pathlib.Path('/proc/self/status')\n"
+        "if status.exists():\n"
+        "    peak = int(status.read_text().split('VmHWM:')[1].split()[0]) * 1024\n"
+        "else:\n"
+        "    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)\n"
+        "print(peak, file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, env={**os.environ}, timeout=limit_s
     )
     assert done.returncode == 0, done.stderr
-    scale = 1 if sys.platform == "darwin" else 1024
-    return {"result": json.loads(done.stdout), "peak_bytes": int(done.stderr.splitlines()[-1]) * scale}
+    return {"result": json.loads(done.stdout), "peak_bytes": int(done.stderr.splitlines()[-1])}

@@ -17,6 +17,8 @@ from podium.errors import InvalidRequest
 TEXTS = ("task", "chosen")
 NUMBERS = ("propensity", "reward")
 CANDIDATES, PREDICTED, TARGET = "candidates", "predicted", "target"
+MOST_TASKS = 100_000
+"""Every task costs memory for as long as an evaluation runs."""
 
 
 class DecisionLog:
@@ -30,6 +32,7 @@ class DecisionLog:
             raise InvalidRequest(f"{path} lacks the columns {', '.join(missing)}; it has {has}", param=missing[0])
         self.has_target = TARGET in table.names
         self._objects = tuple(name for name in (CANDIDATES, PREDICTED, TARGET) if name in table.names)
+        self._tasks: set[str] = set()
         self.without_reward = 0
         """Rows read so far whose reward is null; they are left out."""
 
@@ -42,6 +45,11 @@ class DecisionLog:
 
     def _chunk(self, chunk: Chunk) -> Iterator[Logged]:
         tasks, chosen = chunk.texts
+        self._tasks.update(tasks)
+        if len(self._tasks) > MOST_TASKS:
+            raise InvalidRequest(
+                f"{self._table.path} has more than {MOST_TASKS} tasks: is the column task right?", param="task"
+            )
         objects = dict(zip(self._objects, chunk.objects, strict=True))
         for index, position in enumerate(chunk.positions.tolist()):
             propensity, reward = chunk.numbers[index].tolist()

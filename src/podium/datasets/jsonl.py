@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from podium.datasets.table import CHUNK, Chunk, complain, shown
+from podium.datasets.table import Chunk, chunk_rows, complain, shown
 from podium.errors import InvalidRequest
 
 LONGEST_LINE = 16 * 1024 * 1024
@@ -39,7 +39,7 @@ class JsonLines:
 
     def chunks(self, texts: Sequence[str], numbers: Sequence[str], objects: Sequence[str] = ()) -> Iterator[Chunk]:
         """See ``Table.chunks``."""
-        wanted = (*texts, *numbers, *objects)
+        wanted, most = (*texts, *numbers, *objects), chunk_rows(len(numbers))
         positions: list[int] = []
         rows: list[list[Any]] = []
         done = 0.0
@@ -50,7 +50,7 @@ class JsonLines:
                 name = missing.args[0]
                 raise complain(self, position, name, "is missing (null says that there is no value)") from None
             positions.append(position)
-            if len(rows) == CHUNK:
+            if len(rows) == most:
                 yield self._chunk(positions, rows, texts, numbers, done)
                 positions, rows = [], []
         if rows:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.datasets.table import CHUNK, Chunk, complain, shown
+from podium.datasets.table import Chunk, chunk_rows, complain, shown
 from podium.errors import InvalidRequest
 
 try:
@@ -36,6 +36,9 @@ class ParquetTable:
                 self._rows = file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise InvalidRequest(f"{path} has more than one column {twice[0]}", param=twice[0])
         if self._rows == 0:
             raise InvalidRequest(f"{path} has no rows")
 
@@ -48,8 +51,8 @@ class ParquetTable:
         read = 0
         try:
             with self._open() as file:
-                batches = file.iter_batches(CHUNK, columns=[*texts, *numbers, *objects], use_threads=False)
-                for batch in batches:
+                wanted = [*texts, *numbers, *objects]
+                for batch in file.iter_batches(chunk_rows(len(numbers)), columns=wanted, use_threads=False):
                     positions = np.arange(read + 1, read + 1 + batch.num_rows, dtype=np.int64)
                     read += batch.num_rows
                     yield Chunk(

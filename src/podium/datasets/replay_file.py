@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from podium.core.replaying import Rows, Totals
 from podium.datasets.shuffling import MEMORY_BYTES, Sorter
-from podium.datasets.table import CHUNK, Chunk, Table, complain, open_table
+from podium.datasets.table import Chunk, Table, chunk_rows, complain, open_table
 from podium.errors import InvalidRequest
 
 QUALITY, LATENCY, COST = "q__", "lat__", "cost__"
-MOST_TASKS, MOST_MODELS = 100_000, 1_000
+MOST_MODELS, MOST_CELLS = 1_000, 2_000_000
+"""Models, and tasks times models: every one of these costs memory for as long as a replay runs."""
 _IDENTITY = np.dtype([("key", "u8"), ("low", "u8"), ("content", "u8"), ("row", "i8")])
 
 
@@ -89,10 +90,10 @@ class ReplayFile:
 
     def rows(self) -> Iterator[Rows]:
         """All rows in the order of the seed, with their draws."""
-        draws = np.random.default_rng([self._seed, 1])
+        draws, step = np.random.default_rng([self._seed, 1]), chunk_rows(len(self._layout.numbers))
         for bucket in self._sorter.sorted():
-            for start in range(0, len(bucket), CHUNK):
-                part = bucket[start : start + CHUNK]
+            for start in range(0, len(bucket), step):
+                part = bucket[start : start + step]
                 quality, latency, cost = self._layout.split(part["values"])
                 yield Rows(
                     task=part["task"],
@@ -126,9 +127,10 @@ class ReplayFile:
             ids, names = chunk.texts
             for name in names:
                 tasks.setdefault(name, len(tasks))
-            if len(tasks) > MOST_TASKS:
+            if len(tasks) * m > MOST_CELLS:
                 raise InvalidRequest(
-                    f"{self._table.path} has more than {MOST_TASKS} tasks: is the column task the right one?"
+                    f"{self._table.path} has more than {MOST_CELLS // m} tasks for {m} models: is the column task right?",
+                    param="task",
                 )
             while len(tasks) > len(task_rows):
                 sums, counts = (np.concatenate([table, np.zeros_like(table)]) for table in (sums, counts))
@@ -198,9 +200,9 @@ def _layout(table: Table) -> _Layout:
         )
     if len(models) == 1:
         raise InvalidRequest(f"{table.path} has one model only, {models[0]!r}: there is nothing to choose between")
-    if len(models) > MOST_MODELS or len(set(models)) < len(models):
+    if len(models) > MOST_MODELS or "" in models:
         raise InvalidRequest(
-            f"{table.path} has {len(models)} columns q__…: at most {MOST_MODELS}, each of its own name"
+            f"{table.path} has {len(models)} columns q__MODEL: at most {MOST_MODELS}, each with a name"
         )
     place = {model: index for index, model in enumerate(models)}
     extra = []

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from podium.errors import InvalidRequest
 
-CHUNK = 4096
-"""Rows handed out at a time."""
+MOST_ROWS, MOST_CELLS = 4_096, 400_000
+"""Rows, and numbers in them, handed out at a time."""
 PARQUET = b"PAR1"
 
 
@@ -73,6 +73,11 @@ def open_table(path: Path) -> Table:
     from podium.datasets.jsonl import JsonLines  # noqa: PLC0415 - only when needed
 
     return JsonLines(path)
+
+
+def chunk_rows(columns: int) -> int:
+    """How many rows of so many numbers are handed out at a time."""
+    return max(1, min(MOST_ROWS, MOST_CELLS // max(1, columns)))
 
 
 def complain(table: Table, position: int, column: str, what: str) -> InvalidRequest:
