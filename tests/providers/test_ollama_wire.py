@@ -11,7 +11,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ollama_server import TIMES, Answer, Model, OllamaServer
+from ollama_server import TIMES, Answer, Model, OllamaServer, invalid
 from provider_calls import chat, said
 from waiting import until_async
 
@@ -26,6 +26,7 @@ from podium.errors import (
     ProviderUnreachable,
 )
 from podium.ports import Call, Deadlines
+from podium.providers import ollama_wire
 from podium.providers.catalogue import ProviderContext
 from podium.providers.ollama import OllamaProvider
 from podium.providers.ollama_answers import Translator, refusal
@@ -497,6 +498,49 @@ def test_prompts_and_inputs_ollama_cannot_take_are_refused(endpoint, fields, why
 def test_what_is_no_json_object_is_refused(body):
     with pytest.raises(InvalidRequest, match="JSON"):
         translate(Endpoint.CHAT, body, "m", options={}, runner={})
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 50)
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+)
+WORDS = ("role", "content", "type", "text", "image_url", "url", "function", "name", "arguments", "tool_calls", "id")
+WORDS += ("json_schema", "schema", "effort", "user", "assistant", "tool", "tool_call_id", "image_url")
+VALUES = st.recursive(
+    SCALARS | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(sorted(ollama_wire._CHAT | ollama_wire._COMPLETION | ollama_wire._EMBEDDING))
+
+
+@given(st.sampled_from(list(Endpoint)), st.dictionaries(FIELDS, VALUES, max_size=5), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_whatever_comes_is_translated_into_what_ollama_takes_or_refused(endpoint, fields, sensible):
+    if sensible:
+        fields = {"messages": hi(), "prompt": "a", "input": "a"} | fields
+        fields = {name: value for name, value in fields.items() if name in ollama_wire._KNOWN[endpoint]}
+    try:
+        order = translate(endpoint, json.dumps(fields).encode(), "m", options={}, runner={"num_ctx": 64})
+    except InvalidRequest:
+        return
+    body = json.loads(order.body)
+    assert invalid(order.path.decode(), body) is None
+    assert body["options"]["num_ctx"] == 64
+
+
+@given(st.lists(st.binary(max_size=60) | st.sampled_from([b'{"done":true}', b"{}", b"\n", b'{"error":"x"}\n'])))
+@settings(max_examples=200, deadline=None)
+def test_whatever_bytes_come_the_stream_ends_complete_or_failed(pieces):
+    order = Order(path=b"/", body=b"", endpoint=Endpoint.CHAT, stream=True)
+    translator = Translator(order, identity="r", created=1, model="m")
+    out = b"".join(translator.feed(piece) for piece in pieces) + translator.end()
+    assert translator.done == out.endswith(b"data: [DONE]\n\n")
+    assert translator.done or translator.failed is not None
 
 
 async def test_a_refusal_is_an_answer_with_status_400_and_ollama_is_not_asked(instance, server):

@@ -41,9 +41,10 @@ def tools_of(given: object) -> list[Any]:
 
 
 def _message(given: object, where: str, called: dict[str, str]) -> dict[str, Any]:
-    if not isinstance(given, dict) or given.get("role") not in _ROLES:
+    role = given.get("role") if isinstance(given, dict) else None
+    if not isinstance(given, dict) or not isinstance(role, str) or role not in _ROLES:
         raise InvalidRequest(f"{where}.role must be one of {', '.join(_ROLES)}", param=where)
-    made = {"role": _ROLES[given["role"]], **_content(given, where)}
+    made = {"role": _ROLES[role], **_content(given, where)}
     thought = given.get("reasoning_content") or given.get("reasoning")
     if isinstance(thought, str):
         made["thinking"] = thought

@@ -110,7 +110,10 @@ def unsupported(name: str, remedy: str) -> InvalidRequest:
 
 
 def _json(value: object) -> bytes:
-    return msgspec.json.encode(value)
+    try:
+        return msgspec.json.encode(value)
+    except OverflowError:
+        raise InvalidRequest("the request holds a number of more than 64 bits") from None
 
 
 def _wrong(name: str, should: str) -> InvalidRequest:
@@ -213,7 +216,7 @@ def _think(fields: Mapping[str, Any]) -> dict[str, Any]:
         effort = effort.get("effort")
     if effort is None:
         return {}
-    if effort not in _THINK:
+    if not isinstance(effort, str) or effort not in _THINK:
         raise InvalidRequest(f"{name} must be one of {', '.join(_THINK)}", param=name, code="invalid_value")
     return {"think": _THINK[effort]}
 
