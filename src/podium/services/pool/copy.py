@@ -79,10 +79,11 @@ class Copy:
         """True for the only copy of its version that serves or is about to."""
         return self.slot.live() == 1
 
-    def balancing_facts(self) -> balancing.Copy:
-        """Its present load; a copy that takes more at a time weighs more."""
+    def balancing_facts(self, now: float) -> balancing.Copy:
+        """Its present load; a copy that takes more at a time weighs more, one that fails takes none."""
         facts = self.facts
-        facts.active, facts.capacity, facts.weight = self.active, self.places, float(self.places)
+        facts.active, facts.weight = self.active, float(self.places)
+        facts.capacity = self.places if self.admissible(now) else 0
         return facts
 
     def admissible(self, now: float) -> bool:

@@ -137,11 +137,14 @@ class Loader:
         try:
             await instance.unload()
             if held and before is not None:
-                await self._verify(copy, before + int(held * _CAME_BACK), reason)
-        finally:
-            self._gone(copy, InstanceState.STOPPED)
-            state.emit("instance.stopped", copy.slot.ref, instance=copy.id, reason=reason)
-            self._changed()
+                await self._verify(copy, before + int(held * _CAME_BACK))
+        except asyncio.CancelledError:
+            raise  # the pool closes: it stops what is still in the list, this one too
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; nobody may wait for this memory for ever
+            state.emit("instance.failed", copy.slot.ref, instance=copy.id, error=f"unloading failed: {error}"[:300])
+        self._gone(copy, InstanceState.STOPPED)
+        state.emit("instance.stopped", copy.slot.ref, instance=copy.id, reason=reason)
+        self._changed()
 
     def _held(self, copy: Copy) -> int:
         """Bytes that must come back: what is nobody else's. Pages of mapped files may rightly stay cached."""
@@ -150,7 +153,7 @@ class Loader:
             return 0
         return usage.private_bytes if copy.device == RAM else usage.gpu_memory_bytes or 0
 
-    async def _verify(self, copy: Copy, expected: int, reason: str) -> None:
+    async def _verify(self, copy: Copy, expected: int) -> None:
         """Wait until the operating system has the memory again; say so if it does not come back."""
         state = self._state
         deadline = asyncio.get_running_loop().time() + state.limits.verify_s
@@ -168,7 +171,7 @@ class Loader:
 
     def crashed(self, copy: Copy, why: str) -> None:
         """Its process is gone or has to go: forget it, and make sure that nothing of it is left."""
-        if copy.state not in (InstanceState.READY, InstanceState.DRAINING):
+        if copy.state not in (InstanceState.READY, InstanceState.DRAINING) or copy.stopping:
             return
         slot, state = copy.slot, self._state
         now = state.clock.monotonic()
@@ -182,15 +185,22 @@ class Loader:
         slot.error = why
         if copy.state is InstanceState.READY and (busy or slot.directive.preload or slot.directive.pinned):
             slot.wish = True
-        copy.active = 0
-        self._gone(copy, InstanceState.FAILED)
+        if dead is not None and dead.alive():
+            copy.state, copy.stopping = InstanceState.DRAINING, True  # it hangs: its memory is free once it is killed
+            slot.sort_out()
+        else:
+            copy.active = 0
+            self._gone(copy, InstanceState.FAILED)
         state.emit("instance.crashed", slot.ref, instance=copy.id, error=why)
         if dead is not None:
-            state.spawn(self._bury(dead))
+            state.dying.append(dead)
+            state.spawn(self._bury(copy, dead))
         self._changed()
 
-    async def _bury(self, dead: Instance) -> None:
-        try:
+    async def _bury(self, copy: Copy, dead: Instance) -> None:
+        with contextlib.suppress(Exception):  # it is given up already; whatever its provider says about that
             await dead.unload()
-        finally:
-            self._changed()
+        self._state.dying.remove(dead)
+        if copy.instance is dead:
+            self._gone(copy, InstanceState.FAILED)
+        self._changed()

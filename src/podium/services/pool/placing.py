@@ -61,7 +61,11 @@ class Placer:
         wants, later = self._wants(now)
         self.waiting = False
         if wants:
-            for step in planning.plan(self.snapshot(now, wants)):
+            steps = planning.plan(self.snapshot(now, wants))
+            begun = {step.for_ref for step in steps if isinstance(step, planning.Evict)}
+            for step in steps:
+                if isinstance(step, planning.Load) and step.ref in begun:
+                    continue  # it stands on evictions that only begin now: the next plan knows when they have ended
                 later = min(later, self._act(step, now))
         if later < float("inf"):
             loop = asyncio.get_running_loop()
@@ -79,7 +83,7 @@ class Placer:
                 if copy.is_last():
                     self._evicted_for[step.for_ref].append(step.ref)
                 self._loader.drain(copy, step.reason)
-                self.waiting = True
+                self.waiting = self._again = True
             case planning.Wait():
                 self._state.slots[step.ref].blocked = step.reason
                 self.waiting = True

@@ -162,13 +162,13 @@ class Pool:
 
     def _pick(self, slot: Slot, affinity: int | None, now: float) -> Copy | None:
         """The copy a request goes to; ``None`` when all are full or failing."""
-        able = [copy for copy in slot.ready if copy.active < copy.places and copy.admissible(now)]
-        if len(able) < 2:
-            return able[0] if able else None
+        ready = slot.ready
+        if len(ready) == 1:
+            return ready[0] if ready[0].active < ready[0].places and ready[0].admissible(now) else None
         slot.turn += 1
-        facts = [copy.balancing_facts() for copy in able]
+        facts = [copy.balancing_facts(now) for copy in ready]
         index = balancing.pick(self._state.limits.balancing, facts, key=affinity, draw=self._draw(), turn=slot.turn)
-        return able[index] if index is not None else None
+        return ready[index] if index is not None else None
 
     def _grant(self, slot: Slot) -> None:
         """Give out what places there are to those in line."""
@@ -176,23 +176,19 @@ class Pool:
         while len(slot.queue):
             if not any(copy.active < copy.places and copy.admissible(now) for copy in slot.ready):
                 return
-            waiter = slot.queue.pop(now)
+            waiter = slot.queue.peek(now)
             if waiter is None:
                 return
             if waiter.future.done():
+                slot.queue.discard(waiter)
                 continue
             copy = self._pick(slot, waiter.ticket.affinity, now)
             if copy is None or copy.instance is None or not copy.admit(now):
-                self._back_in_line(slot, waiter, now)
                 return
+            slot.queue.discard(waiter)
             copy.active += 1
             waiter.future.set_result(Lease(self, copy, copy.instance, now))
             waiter.future.add_done_callback(_keep)
-
-    @staticmethod
-    def _back_in_line(slot: Slot, waiter: Waiter, now: float) -> None:
-        ticket = waiter.ticket
-        slot.queue.push(waiter, caller=ticket.caller, task=ticket.task, priority=0, now=now)
 
     def _abandon(self, slot: Slot, waiter: Waiter) -> None:
         """A waiter left: it must hold neither a queue entry nor a place granted in the very moment it left."""
@@ -300,12 +296,13 @@ class Pool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        running = [copy.instance for copy in self._state.copies() if copy.instance is not None]
+        mine = (copy.instance for copy in self._state.copies() if copy.instance is not None)
+        running = {id(instance): instance for instance in (*mine, *self._state.dying)}
         for slot in self._slots.values():
             self._fail_waiters(slot, Overloaded(_SHUTTING_DOWN, retry_after_s=5))
             slot.copies.clear()
             slot.sort_out()
-        await asyncio.gather(*(instance.unload() for instance in running), return_exceptions=True)
+        await asyncio.gather(*(instance.unload() for instance in running.values()), return_exceptions=True)
 
     # ------------------------------------------------------------ orders
 

@@ -26,8 +26,8 @@ class Autoscaler:
 
     def _look(self, slot: Slot, now: float) -> None:
         busy = sum(copy.active for copy in slot.ready)
-        capacity = sum(copy.places for copy in slot.ready)
         copies = slot.live()
+        capacity = sum(copy.places for copy in slot.ready) * copies // len(slot.ready)  # what loads will count soon
         change = slot.scaler.observe(now, busy=busy, capacity=capacity, waiting=len(slot.queue), copies=copies)
         if change > 0:
             slot.scaled = min(copies + 1, slot.directive.max_copies)

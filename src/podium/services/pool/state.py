@@ -8,7 +8,7 @@ from typing import Any
 
 from podium.domain.instance import InstanceState
 from podium.domain.model import ModelVersion
-from podium.ports import RAM, AtEndpoint, Clock, OnDevices, Provider
+from podium.ports import RAM, AtEndpoint, Clock, Instance, OnDevices, Provider
 from podium.services.pool.copy import Copy
 from podium.services.pool.limits import PoolLimits
 from podium.services.pool.slot import Endpoint, Slot
@@ -35,6 +35,8 @@ class State:
         self.slots: dict[str, Slot] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.tasks: set[asyncio.Task[object]] = set()
+        self.dying: list[Instance] = []
+        """Crashed instances of which something may be left."""
         self.closing = False
         self._serial = 0
 
