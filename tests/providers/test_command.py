@@ -110,6 +110,10 @@ async def test_a_misspelt_setting_is_refused_with_the_nearest_name(provider):
 def test_words_of_the_command_are_never_given_to_a_shell():
     words = expand("sh -c 'echo $HOME; exit' --port=$PORT --host ${HOST} $(id)", "81")
     assert words == ["sh", "-c", "echo $HOME; exit", "--port=81", "--host", "127.0.0.1", "$(id)"]
+    assert expand("sh -c 'echo $$ $$PORT ${PORT:-1} $PORTS $PORT' ${DEVICE}", "81", "cuda:1")[2:] == [
+        "echo $$ $$PORT ${PORT:-1} $PORTS 81",
+        "cuda:1",
+    ]
 
 
 async def test_what_was_declared_are_its_facts_and_the_digest_follows_command_and_settings(provider):

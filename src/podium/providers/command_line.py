@@ -7,13 +7,14 @@ import os
 import re
 import shlex
 import shutil
-import string
 from pathlib import Path
 
 from podium.errors import InvalidRequest
 from podium.ports import RAM
 
 HOST = "127.0.0.1"
+_PLACE = re.compile(r"\$\$|\$\{(PORT|HOST|DEVICE)\}|\$(PORT|HOST|DEVICE)(?!\w)")
+"""What is put in; ``$$`` stays, as it means something to a shell."""
 _WEIGHTS = (".gguf", ".safetensors")
 _LITERAL_PORT = re.compile(r"(--?[\w-]*port[ =])(\d+)")
 
@@ -29,12 +30,21 @@ def expand(template: str, port: str, device: str = RAM, search: str | None = Non
         raise InvalidRequest(f"the command cannot be split into words: {error}", param="source.location") from None
     if not parts:
         raise InvalidRequest("the command is empty", param="source.location")
-    forms = [string.Template(part) for part in parts]
-    if not any("PORT" in form.get_identifiers() for form in forms):
+    values = {"PORT": port, "HOST": HOST, "DEVICE": device}
+    used: set[str] = set()
+
+    def put_in(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name is None:
+            return match[0]
+        used.add(name)
+        return values[name]
+
+    words = [_PLACE.sub(put_in, part) for part in parts]
+    if "PORT" not in used:
         raise InvalidRequest(
             f"the command must take its port from us; {_suggestion(template)}", param="source.location"
         )
-    words = [form.safe_substitute(PORT=port, HOST=HOST, DEVICE=device) for form in forms]
     _check_program(words[0], search)
     return words
 
