@@ -145,6 +145,7 @@ def test_fields_score_the_share_that_is_right():
         "```py\ndef f(x):\n    return x",
         "Sure, I can help.\ndef f(x):\n    return x\n\nThis function returns x.",
         "Example call first:\n```bash\npython f.py\n```\n```python\ndef f(x):\n    return x\n```",
+        "```python\ndef f(x):\n    return x\n```\nExample:\n```python\nprint(f(undefined))\n```",
         "```python\n# answer\ndef f(x):\n    return x\nThat's all\n```",
     ],
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +150,15 @@ def test_files_that_cannot_be_read_are_named(tmp_path, toml, jsonl, says):
     (tmp_path / "bad.jsonl").write_text(jsonl)
     with pytest.raises((InvalidRequest, NotFound), match=says):
         read_files(tmp_path / "bad.toml")
+
+
+def test_the_suite_in_the_documentation_is_one():
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    section = page.split("## Your own suite", 1)[1]
+    head = tomllib.loads(section.split("```toml\n", 1)[1].split("```", 1)[0])
+    items = [json.loads(line) for line in section.split("```json\n", 1)[1].split("```", 1)[0].splitlines()]
+    suite = read(head, items, "capitals")
+    assert len(suite.items) == 3
+    assert suite.items[0].prompt == "What is the capital of Norway? One word."
+    graders = set(re.findall(r"^\| `(\w+)` \|", page.split("## Graders", 1)[1].split("## ", 1)[0], re.MULTILINE))
+    assert graders - {"grader"} == {kind.value for kind in GraderKind}

@@ -164,8 +164,9 @@ def fields(value: object, wanted: Mapping[str, object]) -> Grade:
 
 
 def python_code(answer: str) -> str:
-    """The Python code of an answer: all fenced blocks marked as Python (or unmarked) that compile, else the whole
-    answer if it compiles, else what compiles from its first definition or import on.
+    """The Python code of an answer: all fenced blocks marked as Python (or unmarked) that compile and define or import
+    something, else all that compile, else the whole answer if it compiles, else what compiles from its first
+    definition or import on. So an example of use in a block of its own is left out.
 
     Raises ``ValueError`` when nothing compiles.
     """
@@ -173,7 +174,7 @@ def python_code(answer: str) -> str:
     blocks = [body for language, body in fences(text) if language.lower() in {"", "python", "py", "python3"}]
     good = [body for body in blocks if _compiles(body)]
     if good:
-        return "\n\n".join(good)
+        return "\n\n".join([body for body in good if _defines(body)] or good)
     if not blocks and _compiles(text):
         return text
     for source in (*blocks, text):
@@ -206,6 +207,11 @@ def _compiles(source: str) -> bool:
         return bool(ast.parse(source).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
+
+
+def _defines(source: str) -> bool:
+    made = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign
+    return any(isinstance(node, made) for node in ast.parse(source).body)
 
 
 def _good_part(source: str) -> str:
