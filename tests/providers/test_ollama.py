@@ -17,7 +17,7 @@ from podium.domain.model import Capability, Facts, ModelVersion, Source
 from podium.domain.request import Endpoint
 from podium.errors import InvalidRequest, LoadFailed, ProviderError, ProviderTimeout, ProviderUnreachable
 from podium.ports import AtEndpoint, Call, Provider
-from podium.providers import ollama_instance
+from podium.providers import ollama_residence
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.providers.ollama import OVERHEAD_BYTES, OllamaProvider
 from podium.providers.ollama_api import Listed, Progress, Shown, host_url, is_local, same
@@ -201,7 +201,7 @@ async def test_an_embedding_model_is_loaded_by_embedding_nothing(provider, serve
 
 
 async def test_an_unload_waits_for_the_memory_and_says_when_it_does_not_come_back(provider, server, monkeypatch):
-    monkeypatch.setattr(ollama_instance, "UNLOAD_S", 0.1)
+    monkeypatch.setattr(ollama_residence, "UNLOAD_S", 0.1)
     instance = await load(provider)
     server.stuck = True
     with pytest.raises(ProviderTimeout, match=r"still holds llama3.2:1b.*ollama ps"):
@@ -386,21 +386,36 @@ async def test_versions_with_the_same_options_share_the_place_and_the_last_one_u
     assert server.loads == [(TAG, 1024)]
 
 
-async def test_a_version_with_another_num_ctx_displaces_the_first_and_does_not_fight_with_it(provider, server):
+async def test_versions_with_another_num_ctx_take_turns_in_the_one_place(provider, server):
     one = await load(provider, "m@1", num_ctx=1024)
     two = await load(provider, "m@2", num_ctx=2048)
-    assert (one.alive(), two.alive()) == (False, True)
-    with pytest.raises(ProviderUnreachable, match="other options"):
-        await one.send(chat(one.model))
-    with pytest.raises(ProviderUnreachable, match="other options"):
-        await one.health()
-    await one.unload()  # holds nothing any more, so it takes nothing away
-    assert await read(two) == "Hello there, friend."
     assert server.loads == [(TAG, 1024), (TAG, 2048)]
-    again = await load(provider, "m@1", num_ctx=1024)
-    assert (again.alive(), two.alive()) == (True, False)
-    assert [runner.options["num_ctx"] for runner in server.running.values()] == [1024]
-    await again.unload()
+    for instance in (two, two, one, one, two):
+        assert await read(instance) == "Hello there, friend."
+        await one.health()
+        await two.health()
+        assert (one.alive(), two.alive()) == (True, True)
+    assert [number for _, number in server.loads] == [1024, 2048, 1024, 2048]
+    await one.unload()  # it is not its turn, so it takes nothing away
+    assert [runner.options["num_ctx"] for runner in server.running.values()] == [2048]
+    with pytest.raises(ProviderUnreachable, match="was unloaded"):
+        await one.send(chat(one.model))
+    await two.unload()
+    assert server.running == {}
+
+
+async def test_many_callers_of_two_such_versions_are_all_answered_and_nobody_starves(provider, server):
+    settings = {"parallel": 4}
+    one = await load(provider, "m@1", num_ctx=1024, **settings)
+    two = await load(provider, "m@2", num_ctx=2048, **settings)
+    answers = await asyncio.gather(*(read(one if number % 3 else two, stream=bool(number % 2)) for number in range(60)))
+    assert answers == ["Hello there, friend."] * 60
+    sent = [body["options"]["num_ctx"] for path, body in server.asked if path == "/api/chat"]
+    assert sent.count(1024) == 40
+    assert len(server.loads) <= 2 + 60  # never more than one load for a request
+    for instance in (one, two):
+        await instance.unload()
+    assert server.running == {}
 
 
 async def test_a_load_with_another_num_ctx_waits_for_answers_under_way_and_cuts_none(provider, server):
@@ -412,15 +427,50 @@ async def test_a_load_with_another_num_ctx_waits_for_answers_under_way_and_cuts_
     relaying = asyncio.create_task(reply.relay(parts.append))
     await until_async(lambda: parts)
     loading = asyncio.create_task(load(provider, "m@2", num_ctx=2048))
-    await until_async(lambda: not one.alive())
-    await one.unload()  # as the pool does with what is no longer alive
+    late = asyncio.create_task(read(one))
+    await until_async(lambda: server.paths().count("/api/show") == 4)
     assert server.loads == [(TAG, 1024)]
     gate.set()
     await relaying
     two = await loading
     assert said(b"".join(parts)) == "Hello there, friend."
-    assert server.loads == [(TAG, 1024), (TAG, 2048)]
-    await two.unload()
+    assert await late == "Hello there, friend."
+    assert server.loads[:2] == [(TAG, 1024), (TAG, 2048)]
+    for instance in (one, two):
+        await instance.unload()
+    assert server.running == {}
+
+
+async def test_whoever_does_not_get_its_turn_in_time_is_told_what_to_do(provider, server):
+    gate = threading.Event()
+    server.answer = Answer(gate=gate)
+    one = await load(provider, "m@1", num_ctx=1024)
+    two = await load(provider, "m@2", num_ctx=2048)
+    parts = []
+    reply = await two.send(chat(two.model, stream=True))
+    relaying = asyncio.create_task(reply.relay(parts.append))
+    await until_async(lambda: parts)
+    with pytest.raises(ProviderTimeout, match=r"did not get its turn .* same num_ctx"):
+        await one.send(chat(one.model, first_token_s=0.05))
+    gate.set()
+    await relaying
+    assert await read(one) == "Hello there, friend."
+    for instance in (one, two):
+        await instance.unload()
+
+
+async def test_a_turn_that_cannot_be_loaded_is_an_error_and_the_next_one_can(provider, server):
+    one = await load(provider, "m@1", num_ctx=1024)
+    two = await load(provider, "m@2", num_ctx=2048)
+    server.load_error = (500, "model requires more system memory")
+    with pytest.raises(LoadFailed, match="more system memory"):
+        await one.send(chat(one.model))
+    server.load_error = None
+    assert await read(two) == "Hello there, friend."
+    assert await read(one) == "Hello there, friend."
+    for instance in (one, two):
+        await instance.unload()
+    assert server.running == {}
 
 
 async def test_tags_with_the_same_weights_share_one_place_under_one_name(provider, server):
@@ -435,15 +485,16 @@ async def test_tags_with_the_same_weights_share_one_place_under_one_name(provide
     assert server.running == {}
 
 
-async def test_an_adapter_on_the_same_weights_displaces_the_model_without_it(provider, server):
+async def test_an_adapter_on_the_same_weights_takes_turns_with_the_model_without_it(provider, server):
     server.models["tuned:latest"] = Model("tuned:latest", weights=TAG, adapter="/models/blobs/sha256-ada")
     one = await load(provider, "m@1", num_ctx=1024)
     two = await load(provider, "t@1", "tuned", num_ctx=1024)
-    assert (one.alive(), two.alive()) == (False, True)
-    assert server.loads == [(TAG, 1024), ("tuned:latest", 1024)]
-    await one.unload()
-    await two.health()
-    await two.unload()
+    for instance in (one, two):
+        assert await read(instance) == "Hello there, friend."
+        await instance.health()
+    assert [tag for tag, _ in server.loads] == [TAG, "tuned:latest", TAG, "tuned:latest"]
+    for instance in (one, two):
+        await instance.unload()
     assert server.running == {}
 
 

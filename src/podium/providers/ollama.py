@@ -19,7 +19,8 @@ from podium.providers.catalogue import ProviderContext
 from podium.providers.ollama_api import Listed, OllamaServer, Progress, Running, Shown, host_url, same
 from podium.providers.ollama_facts import facts_of
 from podium.providers.ollama_held import Held
-from podium.providers.ollama_instance import OllamaInstance, Residence
+from podium.providers.ollama_instance import OllamaInstance
+from podium.providers.ollama_residence import Residence, Wanted
 from podium.providers.ollama_wire import RUNNER_OPTIONS, SAMPLING_OPTIONS
 from podium.providers.settings import read_settings
 
@@ -112,19 +113,23 @@ class OllamaProvider:
         name, shown, weights = await self._found(version, server, tag)
         residence = self._residences.setdefault((server.url, weights), Residence(server, self._held))
         capabilities = version.facts.capabilities
-        async with residence.lock:
-            embeds = Capability.COMPLETION not in capabilities
-            await residence.settle(name, weights, _runner(settings, version.facts), shown.loading, embeds=embeds)
-            instance = OllamaInstance(
-                residence,
-                model=name,
-                options={name: value for name, value in settings.options.items() if name in SAMPLING_OPTIONS},
-                concurrency=settings.parallel or 1,
-                capabilities=capabilities,
-            )
-            residence.holders.add(instance)
-        if residence.row is not None and residence.row.size > 0:
-            self._measured[self._key(version)] = residence.row.size
+        wanted = Wanted(
+            tag=name,
+            weights=weights,
+            runner=_runner(settings, version.facts),
+            loading=shown.loading,
+            embeds=Capability.COMPLETION not in capabilities,
+        )
+        instance = OllamaInstance(
+            residence,
+            wanted,
+            options={name: value for name, value in settings.options.items() if name in SAMPLING_OPTIONS},
+            concurrency=settings.parallel or 1,
+            capabilities=capabilities,
+        )
+        size = await instance.begin()
+        if size > 0:
+            self._measured[self._key(version)] = size
         return instance
 
     async def _clear(self, url: str, tag: str) -> None:
