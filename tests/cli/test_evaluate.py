@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from peak_memory import peak
 
 from podium.cli import main as entry
 from podium.core.bandit import Bandit
@@ -90,7 +91,7 @@ def test_the_estimates_of_one_model_hold_its_true_worth(podium, tmp_path):
 @pytest.mark.requirement("TRK-4")
 def test_a_policy_that_learns_from_the_log_is_found_better_than_chance(podium, tmp_path):
     file = jsonl(tmp_path / "log.jsonl", logged(4000))
-    for name in ("default", "linucb", "thompson"):
+    for name in ("default", "linucb"):
         result = ok(podium, file, "--policy", name, "--warm-up", "400")
         assert (result["verdict"], result["n"]) == ("better", 3600), name
         assert result["doubly_robust"]["low"] < 0.75 < result["doubly_robust"]["high"] + 0.05
@@ -286,3 +287,16 @@ def test_missing_columns_unknown_policies_and_nothing_to_judge_are_refused(podiu
     assert "lacks the columns propensity, candidates" in refused(podium, bare)
     unscored = jsonl(tmp_path / "unscored.jsonl", [{**row, "reward": None} for row in rows])
     assert "no row has a reward" in refused(podium, unscored)
+
+
+@pytest.mark.requirement("TRK-4")
+def test_a_log_far_larger_than_the_bound_is_evaluated_within_it(tmp_path):
+    # 30,000 decisions with a note of 7,000 characters each: 210 MB.
+    file, text = tmp_path / "large.jsonl", "x" * 7000
+    with file.open("w") as out:
+        for row in logged(30_000):
+            out.write(json.dumps({**row, "note": text}) + "\n")
+    assert file.stat().st_size > 200e6
+    measured = peak(["evaluate", str(file), "--policy", "always:a@1", "--json"])
+    assert measured["result"]["n"] == 30_000
+    assert measured["peak_bytes"] < 130e6, measured["peak_bytes"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from peak_memory import peak
 
 from podium.cli import main as entry
 from podium.datasets import parquet, shuffling
@@ -113,9 +112,9 @@ def test_another_seed_is_another_order(podium, tmp_path):
 
 
 def test_both_formats_and_any_memory_give_the_same_stream(podium, tmp_path):
-    rows = scored(9000)
+    rows = scored(5000)
     files = jsonl(tmp_path / "f.jsonl", rows), table(tmp_path / "f.parquet", rows)
-    one, other = (ok(podium, "replay", file, "--policy", "thompson", "--seed", 2) for file in files)
+    one, other = (ok(podium, "replay", file, "--policy", "linucb", "--seed", 2) for file in files)
     assert one == other
     streams = []
     for file, memory in ((files[0], shuffling.MEMORY_BYTES), (files[1], 50_000)):
@@ -142,6 +141,16 @@ def test_the_stream_is_a_permutation_in_which_every_place_is_as_likely(tmp_path)
         places.append(int(np.flatnonzero(order == 0)[0]))
     counts = np.bincount(np.array(places) // 5, minlength=8)
     assert float(((counts - 25) ** 2 / 25).sum()) < 29.9
+
+
+def test_a_limit_ends_the_same_stream_earlier_and_keeps_the_yardsticks(podium, tmp_path):
+    file = jsonl(tmp_path / "f.jsonl", scored(5000))
+    whole = ok(podium, "replay", file, "--policy", "uniform")
+    part = ok(podium, "replay", file, "--policy", "uniform", "--limit", 4500)
+    assert (part["n"], part["best_single"]) == (4500, whole["best_single"])
+    assert part["regret"] == pytest.approx(4500 * (part["task_oracle"] - part["mean_quality"]))
+    assert ok(podium, "replay", file, "--policy", "uniform", "--limit", 9999) == whole
+    assert "from 1 to 99" in refused(podium, file, "--policy", "uniform", "--limit", 100, "--degrade", 100)
 
 
 @pytest.mark.requirement("LRN-3")
@@ -432,7 +441,7 @@ def test_a_file_far_larger_than_the_bound_is_replayed_within_it(tmp_path):
                 f'{{"prompt_id":{number},"task":"t{number % 7}","prompt":"{text}","q__a":{small},"q__b":{large},"q__c":1}}\n'
             )
     assert file.stat().st_size > 300e6
-    measured = _peak(["replay", str(file), "--policy", "uniform", "--json"])
+    measured = peak(["replay", str(file), "--policy", "uniform", "--json"])
     assert measured["result"]["n"] == 60_000
     assert measured["peak_bytes"] < 150e6, measured["peak_bytes"]
 
@@ -450,33 +459,6 @@ def test_millions_of_rows_are_sorted_on_disk_within_the_bound(tmp_path):
             tasks = [f"t{number}" for number in rng.integers(0, 50, 100_000)]
             scores = [pa.array(rng.random(100_000).astype(np.float32)) for _ in range(models)]
             out.write_table(pa.table([pa.array(ids), pa.array(tasks), *scores], schema=schema))
-    measured = _peak(["replay", str(file), "--policy", "uniform", "--json"], limit_s=800)
+    measured = peak(["replay", str(file), "--policy", "uniform", "--json"], limit_s=800)
     assert measured["result"]["n"] == 3_000_000
     assert measured["peak_bytes"] < 350e6, measured["peak_bytes"]
-
-
-def _peak(arguments: list[str], limit_s: float = 110) -> dict[str, Any]:
-    """Run the command in a process of its own; its result and its peak memory, as the kernel counts this program's.
-
-    (``ru_maxrss`` would do elsewhere, but on Linux a child starts with its parent's.)
-    """
-    code = (
-        "import pathlib, resource, sys\n"
-        "from podium.cli.main import main\n"
-        f"sys.argv = ['podium', *{arguments!r}]\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as done:\n"
-        "    assert not done.code, done.code\n"
-        "status = pathlib.Path('/proc/self/status')\n"
-        "if status.exists():\n"
-        "    peak = int(status.read_text().split('VmHWM:')[1].split()[0]) * 1024\n"
-        "else:\n"
-        "    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)\n"
-        "print(peak, file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env={**os.environ}, timeout=limit_s
-    )
-    assert done.returncode == 0, done.stderr
-    return {"result": json.loads(done.stdout), "peak_bytes": int(done.stderr.splitlines()[-1])}

@@ -53,6 +53,7 @@ def replay(
     ] = None,
     degrade_tasks: Annotated[int, typer.Option(min=1, help="With --degrade: in how many tasks, largest first.")] = 6,
     degrade_to: Annotated[float, typer.Option(min=0.0, max=1.0, help="With --degrade: what is left of it.")] = 0.5,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many rows of the shuffled stream.")] = None,
     policies: ListPolicies = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,11 +73,11 @@ def replay(
             source = opened.enter_context(ReplayFile(file, seed, heard))
         if source.repeated:
             output.note(f"{source.repeated} rows repeat an earlier row of the same prompt_id; they count again")
-        loss = None
+        loss, length = None, min(limit or source.totals.rows, source.totals.rows)
         if degrade is not None:
-            loss = loss_at(degrade, source.totals.rows, tasks=degrade_tasks, left=degrade_to)
+            loss = loss_at(degrade, length, tasks=degrade_tasks, left=degrade_to)
         with _progress(f"replaying {policy}", quiet=as_json) as heard:
-            result = run(source, chosen, loss=loss, progress=heard)
+            result = run(source, chosen, loss=loss, limit=length, progress=heard)
     shown = {"policy": policy, "seed": seed, **dataclasses.asdict(result)}
     if loss is None:
         for name in ("recovery", "never_recovered", "degraded"):

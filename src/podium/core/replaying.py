@@ -68,6 +68,16 @@ class Rows:
     draws: Floats
     """One uniform number in [0, 1) for each decision, shape (n,)."""
 
+    def first(self, count: int) -> Rows:
+        """The first ``count`` of them."""
+        return Rows(
+            task=self.task[:count],
+            quality=self.quality[:count],
+            latency_s=None if self.latency_s is None else self.latency_s[:count],
+            cost_usd=None if self.cost_usd is None else self.cost_usd[:count],
+            draws=self.draws[:count],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
@@ -112,9 +122,12 @@ class Result:
 
 
 class Replay:
-    """One run. Feed all rows in order, then ask for the result."""
+    """One run. Feed all rows in order, then ask for the result.
 
-    def __init__(self, policy: Policy, totals: Totals, loss: Loss | None = None) -> None:
+    ``length`` is how many rows will come, all of them by default; the yardsticks are those of the whole file anyway.
+    """
+
+    def __init__(self, policy: Policy, totals: Totals, loss: Loss | None = None, length: int | None = None) -> None:
         self._policy = policy
         self._totals = totals
         self._means = totals.means()
@@ -125,7 +138,8 @@ class Replay:
             self._after[task, model] *= loss.left if loss else 1.0
         self._windows = {task: _Window() for task in self._losing}
         self._seen = 0
-        self._last_quarter = totals.rows - max(1, totals.rows // 4)
+        self._length = totals.rows if length is None else length
+        self._last_quarter = self._length - max(1, self._length // 4)
         self._picked = np.zeros(len(totals.models), dtype=np.int64)
         self._obtained = self._best = self._expected = 0.0
         self._late_obtained = self._late_best = 0.0
@@ -180,7 +194,7 @@ class Replay:
         missing = np.isnan(quality)
         absent = np.count_nonzero(missing, axis=1)
         chosen = np.empty(len(rows.task), dtype=np.int64)
-        at = self._loss.at if self._loss is not None else self._totals.rows
+        at = self._loss.at if self._loss is not None else self._length
         for row, (task, draw) in enumerate(zip(rows.task.tolist(), rows.draws.tolist(), strict=True)):
             arms: Sequence[str] = models
             if absent[row]:
@@ -203,8 +217,8 @@ class Replay:
 
     def result(self) -> Result:
         """Everything measured. Raises ``ValueError`` when rows are still to come."""
-        if self._seen != self._totals.rows:
-            raise ValueError(f"{self._seen} of {self._totals.rows} rows were replayed")
+        if self._seen != self._length:
+            raise ValueError(f"{self._seen} of {self._length} rows were replayed")
         n, totals = self._seen, self._totals
         counts = totals.counts.sum(axis=0)
         single = totals.sums.sum(axis=0) / np.maximum(counts, 1)

@@ -52,13 +52,18 @@ def replay(
     policy: Policy,
     *,
     loss: Loss | None = None,
+    limit: int | None = None,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Result:
-    """One pass of ``policy`` over ``source``; ``progress`` hears the share that is done."""
-    run = Replay(policy, source.totals, loss)
-    seen = 0
+    """One pass of ``policy`` over ``source``, of its first ``limit`` rows; ``progress`` hears the share that is done."""
+    length = source.totals.rows if limit is None else min(limit, source.totals.rows)
+    run = Replay(policy, source.totals, loss, length)
+    left = length
     for rows in source.rows():
-        run.feed(rows)
-        seen += len(rows.task)
-        progress(seen / source.totals.rows)
+        part = rows if len(rows.task) <= left else rows.first(left)
+        run.feed(part)
+        left -= len(part.task)
+        progress(1.0 - left / length)
+        if left == 0:
+            break
     return run.result()
