@@ -178,7 +178,7 @@ def those_with(word: str) -> list[int]:
     ]
 
 
-async def failure(load, location: str, within_s: float = 8.0, **settings) -> str:
+async def failure(load, location: str, within_s: float = 20.0, **settings) -> str:
     """What the load says; it must not have waited for its time-out of a minute."""
     began = time.monotonic()
     with pytest.raises(LoadFailed) as caught:
@@ -268,9 +268,9 @@ async def test_ports_for_metrics_and_private_talk_are_no_wrong_ports(load, comma
 async def test_a_port_that_is_not_ours_and_says_nothing_useful_is_named_when_time_is_over(load, home):
     code = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); time.sleep(600)"
     location = f"{shlex.join([sys.executable, '-c', code])} ${{PORT}}"
-    said = await failure(load, location, ready_timeout_s=4.0)
+    said = await failure(load, location, ready_timeout_s=2.5)
     port = said.splitlines()[-1]
-    assert f"was not ready within 4 s: it listens on 127.0.0.1:{port} and not on ${{PORT}}=" in said
+    assert f"was not ready within 2.5 s: it listens on 127.0.0.1:{port} and not on ${{PORT}}=" in said
 
 
 async def test_megabytes_of_output_neither_block_the_server_nor_fill_the_disk(load, command, home):
@@ -342,11 +342,12 @@ async def test_a_server_without_a_health_path_is_ready_when_it_lists_its_model(l
     await instance.unload()
 
 
-async def test_a_server_that_accepts_and_never_answers_fails_in_its_time_with_the_log(load, command):
+async def test_a_server_that_accepts_and_never_answers_fails_in_its_time_with_the_log(load, command, monkeypatch):
+    monkeypatch.setattr(readiness, "PROBE_S", 0.3)
     began = time.monotonic()
-    said = await failure(load, command("mute"), ready_timeout_s=3.0)
+    said = await failure(load, command("mute"), ready_timeout_s=2.0)
     assert time.monotonic() - began < 6.0
-    assert "was not ready within 3 s: it accepts connections on port" in said
+    assert "was not ready within 2 s: it accepts connections on port" in said
     assert "but does not answer GET /health" in said
     assert said.endswith("mute")
 
