@@ -161,11 +161,11 @@ class _Watch:
             raise self._failure(
                 f"it listens on {right[0]}, which {self._expected.host} does not reach; make it listen on ${{HOST}}"
             )
+        if at:
+            self._seen = f"it listens on {', '.join(map(str, at))} and not on ${{PORT}}={port}"
         for each in at:
             if each.reached_by_loopback and await self._serves(each.port):
                 raise self._failure(f"it listens on {each.port} instead of ${{PORT}}={port}; put ${{PORT}} there")
-        if at:
-            self._seen = f"it listens on {', '.join(map(str, at))} and not on ${{PORT}}={port}"
 
     async def _serves(self, port: int) -> bool:
         """Whether an OpenAI-compatible server answers there, rather than metrics or a private socket of an engine."""
