@@ -7,6 +7,7 @@ import gc
 import os
 import shlex
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from provider_calls import chat, said, version_of
 from waiting import until_async
 
 from podium.domain.model import ModelVersion, Source
+from podium.errors import LoadFailed
 from podium.ports import Instance, Provider
 from podium.providers import procfs
 from podium.providers.command import CommandProvider
+from podium.providers.llamacpp import LlamaCppProvider
 from podium.providers.scripted import ScriptedProvider
 
 pytestmark = [
@@ -127,9 +130,30 @@ async def test_commands_that_come_and_go_leak_nothing_and_leave_nothing(context,
     assert len(list((home / "logs").iterdir())) <= 8  # a log and the one before it for each name
 
 
-async def test_a_hundred_failed_starts_leak_nothing_and_leave_nothing(context, home):
-    from podium.errors import LoadFailed
+@pytest.mark.model
+async def test_twenty_llama_cpp_workers_leak_nothing_and_leave_no_folder(
+    context, home, smollm_path, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    provider = LlamaCppProvider(context)
+    settings = {"slots": 1, "context": 512, "threads": 1}
+    source = Source(provider="llamacpp", location=str(smollm_path), settings=settings)
+    version = version_of(source, await provider.inspect(source))
 
+    async def once(number: int) -> None:
+        instance = await provider.load(version, f"i{number}")
+        try:
+            await instance.warm_up()
+            assert instance.usage() is not None
+        finally:
+            await instance.unload()
+
+    nothing_leaked(*await cycles(20, 2, once))
+    assert not list(tmp_path.glob("podium-*"))
+    assert not list((home / "run").iterdir())
+
+
+async def test_a_hundred_failed_starts_leak_nothing_and_leave_nothing(context, home):
     provider = CommandProvider(context)
     source = Source(provider="command", location="sh -c 'sleep 600 & echo $!; exit 3' ${PORT}")
     version = version_of(source, await provider.inspect(source))
