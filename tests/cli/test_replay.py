@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,26 @@ def test_without_json_people_get_a_table(podium, tmp_path):
     assert "MODEL" in out
 
 
+def test_a_terminal_sees_progress_on_stderr_and_none_with_json(podium, tmp_path, monkeypatch):
+    file = jsonl(tmp_path / "f.jsonl", scored(60))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, out, err = podium("replay", file, "--policy", "ucb1")
+    assert code == 0
+    assert "reading f.jsonl" in err
+    assert "replaying ucb1" in err
+    assert "replaying" not in out
+    assert podium("replay", file, "--policy", "ucb1", "--json")[2] == ""
+
+
+def test_the_page_names_every_field_policy_and_option(podium, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "replay.md").read_text(encoding="utf-8")
+    result = ok(podium, "replay", jsonl(tmp_path / "f.jsonl", scored(60)), "--policy", "ucb1", "--degrade", "0.5")
+    words = [*result, *POLICIES, "--limit", "--degrade-tasks", "--degrade-to", "--policies", "--seed"]
+    assert [word for word in words if not re.search(rf"`[^`]*{word}[^`]*`", page)] == []
+
+
 def test_a_file_must_be_given_and_a_policy_must_be_known(podium, tmp_path):
     assert podium("replay")[0] == 2
     assert "use one of default, epsilon-greedy" in refused(
@@ -238,6 +259,8 @@ LINES = {
     "one model": ([{"prompt_id": "a", "task": "t", "q__m": 1}], "one model only, 'm'"),
     "not json": (["prompt_id,task,q__a", "1,t,0.5"], "line 1 is not JSON"),
     "json array": (["[", "{}", "]"], "line 1 is not JSON"),
+    "half a surrogate": ([*scored(1), '{"prompt_id": "\\ud800", "task": "t"}'], "line 2 is not JSON"),
+    "nested without end": ([*scored(1), '{"prompt_id": ' + "[" * 100_000], "line 2 is not JSON"),
     "row is a list": (["[1, 2]"], "line 1 is not a JSON object"),
     "cut off": ([*scored(2), '{"prompt_id": "p9", "ta'], "line 3 is not JSON"),
 }

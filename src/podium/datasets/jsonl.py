@@ -73,7 +73,7 @@ class JsonLines:
     def _row(self, position: int, text: bytes) -> dict[str, Any]:
         try:
             row = self._decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             row = self._lenient(position, text, error)
         if not isinstance(row, dict):
             raise InvalidRequest(f"{self.path}, line {position} is not a JSON object: give one object a line")
@@ -82,13 +82,15 @@ class JsonLines:
     def _lenient(self, position: int, text: bytes, error: Exception) -> object:
         """What Python's own reader makes of the line: NaN and Infinity, which JSON has not, get a better complaint."""
         try:
-            return json.loads(text.decode("utf-8"))
+            row = json.loads(text.decode("utf-8"))
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text
         except UnicodeDecodeError as bad:
             raise InvalidRequest(f"{self.path}, line {position} is not UTF-8 (at byte {bad.start + 1} of it)") from bad
         except (ValueError, RecursionError):
             raise InvalidRequest(
                 f"{self.path}, line {position} is not JSON: {error}; the file must be Parquet or JSON lines"
             ) from error
+        return row
 
     def _chunk(
         self, positions: list[int], rows: list[list[Any]], texts: Sequence[str], numbers: Sequence[str], done: float
