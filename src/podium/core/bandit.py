@@ -61,6 +61,8 @@ class Bandit:
         self._prior = np.zeros(4)
         self._count = 0
         self._next_fit = 1
+        self.fits = 0
+        """Times the shared effects were fitted; after each, every task is believed something else of."""
         self._fit = self._refit(Spread())
         self._rows: dict[int, tuple[Array, Array, Array]] = {}
         self.alarms = 0
@@ -142,6 +144,7 @@ class Bandit:
 
     def _refit(self, spread: Spread) -> quality.Fit:
         self._rows = {}
+        self.fits += 1
         used = (slice(max(1, len(self._tasks))), slice(max(1, len(self._arms))))
         return quality.fit(spread, self._prior[used[1]], self._n[used], self._total[used], self._squares[used])
 

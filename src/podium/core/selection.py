@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from podium.core import history
+from podium.core import history, learned
 from podium.core.constraints import CPU, Check, Limits, Option, check
 from podium.core.explaining import binding_words, no_candidate, versus
 from podium.core.scoring import memory_mb, score, weights_for
+from podium.domain.belief import Belief
 from podium.domain.decision import Candidate, Choice, Expected
 from podium.domain.evidence import Evidence
 from podium.domain.task import Binding, Criteria, Preference, TaskSpec, Weights
@@ -30,7 +31,11 @@ RECENCY_GRAIN_S = 3_600.0
 CONFIDENT_SAMPLES = 10
 CONFIDENT_GAP = 0.2
 
+ANY_TASK = "*"
+EXPLORATION = 0.01
+"""Share of requests that go to a version drawn at random, unless the task says otherwise (``EPSILON`` of the learner)."""
 _NO_EVIDENCE: Mapping[str, Evidence] = MappingProxyType({})
+_NO_BELIEFS: Mapping[str, Belief] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +47,19 @@ class PolicySnapshot:
     bindings: Mapping[str, Binding] = field(default_factory=lambda: MappingProxyType({}))
     evidence: Mapping[str, Mapping[str, Evidence]] = field(default_factory=lambda: MappingProxyType({}))
     """By task, then by ref."""
+    beliefs: Mapping[str, Mapping[str, Belief]] = field(default_factory=lambda: MappingProxyType({}))
+    """By task, then by ref; under ``ANY_TASK`` what is believed on a task nobody has met."""
     weights: Mapping[str, Weights] = field(default_factory=lambda: MappingProxyType({}))
     """Configured strategies by name, beside the presets."""
     memory_budget_bytes: int | None = None
     hardware: frozenset[str] = frozenset({CPU})
     now: float = 0.0
     """Unix seconds."""
+
+    def beliefs_on(self, task: str) -> Mapping[str, Belief]:
+        """What is believed on a task, by ref."""
+        found = self.beliefs.get(task)
+        return self.beliefs.get(ANY_TASK, _NO_BELIEFS) if found is None else found
 
     @property
     def hour(self) -> float:
@@ -89,8 +101,10 @@ class _Frame:
 
     limits: Limits
     strategy: str
-    weights: Weights
+    weights: Weights | None
+    """``None``: by what was learned."""
     now: float
+    exploration: float = 0.0
 
 
 def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapshot, Choice] | None = None) -> Choice:
@@ -115,12 +129,14 @@ def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapsho
         raise no_candidate(query.task, None, _checks(snapshot, query, frame))
     binding = snapshot.bindings.get(query.task)
     bound = next((c for c in ranked if binding is not None and c.ref == binding.ref), None)
-    chosen = bound or ranked[0]
+    chosen, traded = (bound, "") if bound is not None else _best(snapshot, query, frame, ranked)
     others = [c for c in ranked if c is not chosen]
+    share = 0.0
     if bound is not None and binding is not None:
         strategy, reason = "bound", binding_words(binding)
     else:
-        strategy, reason = frame.strategy, versus(frame.strategy, chosen, others)
+        strategy, reason = frame.strategy, traded or versus(frame.strategy, chosen, others)
+        share = frame.exploration / len(ranked) if others else 0.0
         if binding is not None:
             lost = next((c.dropped for c in candidates if c.ref == binding.ref), None)
             reason = f"{binding_words(binding)}, but it was dropped ({lost or 'not registered'}); {reason}"
@@ -130,13 +146,32 @@ def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapsho
         task=query.task,
         strategy=strategy,
         chosen=chosen.ref,
-        propensity=1.0,
+        propensity=1.0 - share * len(others),
         fallbacks=tuple(c.ref for c in others),
         reason=reason,
         confidence=confidence(chosen, others[0] if others else None),
         candidates=tuple(candidates),
         expected=_expected(snapshot, query.task, chosen.ref),
+        alternatives=tuple(c.ref for c in others) if share else (),
+        exploration=share,
     )
+
+
+def drawn(choice: Choice, ref: str, loaded: int) -> Choice:
+    """The choice as it stands when ``ref`` came out of the draw, ``loaded`` of its alternatives being drawable."""
+    if ref == choice.chosen:
+        return replace(choice, propensity=1.0 - choice.exploration * loaded)
+    others = tuple(other for other in (choice.chosen, *choice.fallbacks) if other != ref)
+    reason = f"drawn to learn ({choice.exploration:.2%} each); otherwise {choice.chosen}: {choice.reason}"
+    return replace(choice, chosen=ref, propensity=choice.exploration, fallbacks=others, reason=reason)
+
+
+def _best(snapshot: PolicySnapshot, query: Query, frame: _Frame, ranked: list[Candidate]) -> tuple[Candidate, str]:
+    if frame.strategy != learned.STRATEGY:
+        return ranked[0], ""
+    row = snapshot.evidence.get(query.task, _NO_EVIDENCE)
+    options = {option.ref: option for option in snapshot.options}
+    return learned.trade(ranked, frame.limits.criteria, row, options)
 
 
 def confidence(chosen: Candidate, runner_up: Candidate | None) -> float:
@@ -167,14 +202,21 @@ def _by_name(snapshot: PolicySnapshot, query: Query, frame: _Frame, candidates: 
 def _frame(snapshot: PolicySnapshot, query: Query) -> _Frame:
     spec = snapshot.tasks.get(query.task) or TaskSpec(name=query.task)
     criteria = merge(spec.criteria, query)
-    strategy, weights = weights_for(spec.strategy, criteria.preference, snapshot.weights)
+    by_learning = spec.strategy == learned.STRATEGY
+    if by_learning:
+        strategy, weights = learned.STRATEGY, None
+    else:
+        strategy, weights = weights_for(spec.strategy, criteria.preference, snapshot.weights)
     limits = Limits(
         criteria=criteria,
         memory_budget_bytes=snapshot.memory_budget_bytes,
         hardware=snapshot.hardware,
         by_name=query.refs is not None,
     )
-    return _Frame(limits, strategy, weights, snapshot.hour)
+    if not by_learning:
+        return _Frame(limits, strategy, weights, snapshot.hour)
+    share = EXPLORATION if spec.exploration is None else spec.exploration
+    return _Frame(limits, strategy, None, 0.0, 0.0 if query.refs is not None else share)
 
 
 def merge(base: Criteria, query: Query) -> Criteria:
@@ -190,6 +232,7 @@ def merge(base: Criteria, query: Query) -> Criteria:
         # An explicit "balanced" from the caller overrides the task; alone it leaves the strategy as configured.
         preference=None if preference is Preference.BALANCED and over.preference is None else preference,
         min_context=max(base.min_context, over.min_context, query.min_context),
+        max_quality_loss=base.max_quality_loss if over.max_quality_loss is None else over.max_quality_loss,
     )
 
 
@@ -198,6 +241,8 @@ def _candidates(
 ) -> list[Candidate]:
     """In the order asked for when the caller named versions, else in the order of the snapshot."""
     row = snapshot.evidence.get(query.task, _NO_EVIDENCE)
+    beliefs = snapshot.beliefs_on(query.task) if frame.weights is None else _NO_BELIEFS
+    old_beliefs = beliefs
     options: tuple[Option, ...] = snapshot.options
     if query.refs is not None:
         by_ref = {option.ref: option for option in options}
@@ -210,18 +255,22 @@ def _candidates(
         known = {c.ref: c for c in choice.candidates}
         before = {option.ref: option for option in old.options}
         old_row = old.evidence.get(query.task, _NO_EVIDENCE)
+        old_beliefs = old.beliefs_on(query.task) if frame.weights is None else _NO_BELIEFS
     result = []
     for option in options:
         ref = option.ref
-        if ref in known and before.get(ref) is option and old_row.get(ref) is row.get(ref):
+        same = before.get(ref) is option and old_row.get(ref) is row.get(ref)
+        if ref in known and same and old_beliefs.get(ref) is beliefs.get(ref):
             result.append(known[ref])
         else:
-            result.append(_judge(option, row.get(ref), frame))
+            result.append(_judge(option, row.get(ref), beliefs.get(ref), frame))
     return result
 
 
-def _judge(option: Option, evidence: Evidence | None, frame: _Frame) -> Candidate:
+def _judge(option: Option, evidence: Evidence | None, belief: Belief | None, frame: _Frame) -> Candidate:
     verdict = check(option, evidence, frame.limits)
+    if frame.weights is None:
+        return learned.judge(option, evidence, belief, verdict)
     value, parts = score(evidence, frame.limits.criteria, option.footprint_bytes, frame.weights, frame.now)
     return Candidate(
         ref=option.ref,

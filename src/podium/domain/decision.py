@@ -45,6 +45,10 @@ class Choice:
     confidence: float
     candidates: tuple[Candidate, ...]
     expected: Expected = Expected()
+    alternatives: tuple[str, ...] = ()
+    """Versions that could be drawn instead of ``chosen``, to learn; empty for a deterministic choice."""
+    exploration: float = 0.0
+    """The probability with which each of them is drawn while it is loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ class Criteria:
     preference: Preference | None = None
     min_context: int = 0
     """Tokens the prompt and the answer need, at least."""
+    max_quality_loss: float | None = None
+    """Share of the best version's quality that may be given up for what ``preference`` favours, in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class TaskSpec:
     name: str
     criteria: Criteria = Criteria()
     strategy: str = "balanced"
+    exploration: float | None = None
+    """Share of requests that may go to versions that do not look best; ``None``: the policy's own, 0: none."""
     keywords: frozenset[str] = frozenset()
     """Words that make ``auto`` recognise this task, beside the built-in rules."""
 

@@ -29,6 +29,11 @@ def read_criteria(value: dict[str, Any] | bytes) -> Criteria:
         limit = getattr(found, name)
         if limit is not None and not 0 < limit < float("inf"):
             raise InvalidRequest(f"{name} must be greater than 0", param=f"criteria.{name}")
+    loss = found.max_quality_loss
+    if loss is not None and not 0 <= loss < 1:
+        raise InvalidRequest(
+            "max_quality_loss is a share from 0 to below 1: 0.02 allows 2 %", param="criteria.max_quality_loss"
+        )
     if found.min_context < 0:
         raise InvalidRequest("min_context must not be negative", param="criteria.min_context")
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,6 +24,7 @@ from podium.errors import NotFound, Overloaded, PodiumError, ProviderError
 from podium.ports import Call, Clock, Deadlines, Reply
 from podium.services import wire
 from podium.services.attempt import Attempt
+from podium.services.exploring import Explorer
 from podium.services.meter import Meter
 from podium.services.policy import Policy
 from podium.services.pool import Lease, Pool
@@ -81,6 +83,7 @@ class Gateway:
         clock: Clock,
         limits: GatewayLimits,
         id_prefix: str,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._registry = registry
         self._selector = selector
@@ -90,6 +93,7 @@ class Gateway:
         self._recorder = recorder
         self._clock = clock
         self.limits = limits
+        self._explorer = Explorer(draw, pool.copies)
         self._prefix = id_prefix
         self._count = 0
 
@@ -116,6 +120,8 @@ class Gateway:
                     raise
                 decision = self._decide(head, found, choice, following, decision.id)
             else:
+                if head.session is not None:
+                    self._explorer.served(choice.task, head.session, decision.served)
                 return
 
     # ------------------------------------------------------------ classify, choose
@@ -135,9 +141,8 @@ class Gateway:
         task = found.task
         if not self._tasks.known(task):
             self._selector.meet(self._tasks.ensure(task))
-        return found, self._selector.choose(
-            task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria
-        )
+        choice = self._selector.choose(task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria)
+        return found, self._explorer.settle(choice, head) if choice.alternatives else choice
 
     def _classify(self, head: RequestHead) -> Classification:
         if head.task is not None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from podium.core import learned
 from podium.core.constraints import Option
 from podium.core.scoring import weights_for
 from podium.core.selection import PolicySnapshot
+from podium.domain.belief import Belief
 from podium.domain.decision import Choice
 from podium.domain.evidence import Evidence
 from podium.domain.model import ModelVersion
@@ -95,6 +97,15 @@ class Policy:
             evidence[task] = {**evidence.get(task, _NONE), ref: item}
         self._selector.replace(replace(snapshot, evidence=evidence, now=self._clock.now()))
 
+    def believe(self, changed: Mapping[str, Mapping[str, Belief]]) -> None:
+        """Take over what the learner believes, by task; tasks that are not in it stay as they are."""
+        snapshot = self._selector.snapshot
+        self._selector.replace(replace(snapshot, beliefs={**snapshot.beliefs, **changed}, now=self._clock.now()))
+
+    def beliefs_on(self, task: str) -> Mapping[str, Belief]:
+        """What the learner believes on a task, by version."""
+        return self._selector.snapshot.beliefs_on(task)
+
     def rebind(self, binding: Binding) -> None:
         """Move a task's traffic, in one assignment."""
         self._selector.rebind(binding)
@@ -109,7 +120,8 @@ class Policy:
 
     def check_strategy(self, name: str) -> None:
         """Raise ``InvalidRequest`` for a strategy nobody knows."""
-        weights_for(name, None, self._selector.snapshot.weights)
+        if name != learned.STRATEGY:
+            weights_for(name, None, self._selector.snapshot.weights)
 
     def _option(self, version: ModelVersion) -> Option:
         return Option(

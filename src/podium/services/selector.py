@@ -159,6 +159,7 @@ def _shares(old: PolicySnapshot, new: PolicySnapshot) -> bool:
 def _same_task(old: PolicySnapshot, new: PolicySnapshot, task: str) -> bool:
     return (
         old.evidence.get(task) is new.evidence.get(task)
+        and old.beliefs_on(task) is new.beliefs_on(task)
         and old.tasks.get(task) == new.tasks.get(task)
         and old.bindings.get(task) == new.bindings.get(task)
     )

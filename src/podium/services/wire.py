@@ -104,6 +104,14 @@ def affinity(head: RequestHead) -> int:
     return prefix_key(raw[:AFFINITY_BYTES])
 
 
+def in_tool_loop(head: RequestHead) -> bool:
+    """True when the request carries results of tools: the model that asked for them should go on."""
+    if head.endpoint is not Endpoint.CHAT:
+        return False
+    raw = bytes(head.fields["messages"])
+    return b'"tool_call_id"' in raw or b'"tool_calls"' in raw
+
+
 def compose(head: RequestHead, model: str) -> bytes:
     """The body for an instance: the caller's, with its own model name, and usage asked for in streams."""
     fields: dict[str, Any] = dict(head.fields)
