@@ -163,7 +163,7 @@ def find_model() -> Path:
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
-def describe(rounds: list[list[list[Turn]]]) -> dict[str, object]:
+def describe(rounds: list[list[list[Turn]]]) -> dict[str, float | None]:
     """Later turns of all rounds together, first turns apart."""
     turns = [turn for conversations in rounds for turns in conversations for turn in turns]
     later = [turn for turn in turns if turn.number > 0]
@@ -194,8 +194,9 @@ def compare(found: dict[Strategy, list[list[list[Turn]]]]) -> dict[str, float | 
         for other, mine in zip(found[strategy], found[Strategy.AFFINITY], strict=True):
             theirs, ours = describe([other]), describe([mine])
             for key, name in (("ttft_p50_ms", "ttft"), ("prompt_tokens_read", "prompt_tokens_read")):
-                if theirs[key] and ours[key]:
-                    ratios[f"{name}_{strategy}_vs_affinity"].append(theirs[key] / ours[key])
+                above, below = theirs[key], ours[key]
+                if above is not None and below:
+                    ratios[f"{name}_{strategy}_vs_affinity"].append(above / below)
     return {name: round(statistics.median(values), 2) for name, values in ratios.items()}
 
 

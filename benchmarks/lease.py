@@ -21,12 +21,14 @@ import tempfile
 import time
 from collections import deque
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
 from podium.domain.directive import Directive
 from podium.domain.model import ModelVersion, Source
 from podium.domain.request import Ticket
+from podium.ports import Provider
 from podium.providers.scripted import ScriptedProvider
 from podium.services.pool import Pool, PoolLimits
 
@@ -43,7 +45,7 @@ class SystemClock:
 
 async def make(folder: Path, name: str, concurrency: int, copies: int) -> tuple[Pool, ModelVersion]:
     """A pool whose one version is loaded in ``copies`` instances of ``concurrency`` places each."""
-    provider = ScriptedProvider()
+    provider = cast("Provider", ScriptedProvider())
     script = folder / f"{name}.json"
     script.write_text(json.dumps({"concurrency": concurrency, "memory_mb": 1}))
     source = Source(provider="scripted", location=str(script))

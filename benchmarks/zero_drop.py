@@ -27,6 +27,7 @@ import uvloop
 
 from zero_drop_fleet import (
     PROMPTS,
+    Json,
     Server,
     Timing,
     command,
@@ -69,12 +70,12 @@ async def real_size_mb(folder: Path, options: argparse.Namespace) -> float:
         await server.order("POST", "/api/v1/instances", {"ref": "m0@1"})
         (row,) = (await server.order("GET", "/api/v1/instances"))["instances"]
         estimate = options.model.stat().st_size / 1048576 + 110 if options.model is not None else 0.0
-        return max(row["memory_mb"], estimate)
+        return max(float(row["memory_mb"]), estimate)
     finally:
         server.stop()
 
 
-async def measure(options: argparse.Namespace, folder: Path) -> dict:
+async def measure(options: argparse.Namespace, folder: Path) -> Json:
     timing = Timing(load_ms=options.load_ms, concurrency=options.concurrency)
     if options.url:
         names = options.models.split(",")

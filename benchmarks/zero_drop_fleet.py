@@ -20,9 +20,11 @@ import time
 import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Expected = dict[str, dict[str, str]]
 """Text by model and prompt."""
+Json = dict[str, Any]
 PROMPTS = tuple(f"say p{number:02d}" for number in range(16))
 SCRIPTED_SERVER = "podium.providers.scripted_server"
 
@@ -99,7 +101,7 @@ class Server:
         base = parts.path.rstrip("/")
         self.path = f"{base if base.endswith('/v1') else base + '/v1'}/chat/completions"
 
-    async def call(self, method: str, path: str, body: object = None, timeout_s: float = 300) -> tuple[int, dict]:
+    async def call(self, method: str, path: str, body: object = None, timeout_s: float = 300) -> tuple[int, Json]:
         """One control request: status and JSON."""
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(self.host, self.port)
@@ -123,7 +125,7 @@ class Server:
         except ValueError:
             return status, {"text": text[:200].decode(errors="replace")}
 
-    async def order(self, method: str, path: str, body: object = None) -> dict:
+    async def order(self, method: str, path: str, body: object = None) -> Json:
         """A control request that must succeed."""
         status, found = await self.call(method, path, body)
         if not 200 <= status < 300:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zero_drop_bound import Demand, minimum_loads
-from zero_drop_fleet import Expected, Server, wait_ready
+from zero_drop_fleet import Expected, Json, Server, wait_ready
 from zero_drop_load import Client, Judged, Request, Verdict, judge
 
 WARM_SAMPLES = 5
@@ -187,7 +187,7 @@ class Run:
 
     # ---------------------------------------------------------------- the whole
 
-    async def go(self) -> dict:
+    async def go(self) -> Json:
         await wait_ready(self.server)
         await self.warm()
         await self.bind()
@@ -218,15 +218,16 @@ class Run:
         """Leases and queue entries that nobody holds any more; ``None`` for a server that cannot be asked."""
         if not self.ours:
             return None
+        left = 0
         for _ in range(50):
             rows = (await self.server.order("GET", "/api/v1/instances"))["instances"]
-            left = sum(row["active"] + row["waiting"] for row in rows)
+            left = sum(int(row["active"] + row["waiting"]) for row in rows)
             if not left:
                 break
             await asyncio.sleep(0.1)
         return left
 
-    def report(self, took: float, loads: int | None, left: int | None) -> dict:
+    def report(self, took: float, loads: int | None, left: int | None) -> Json:
         options, counts = self.options, self.verdicts
         waits = sorted(self.waits_ms)
         least = minimum_loads(self.demands, max(options.fit, self.in_memory))
