@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -192,3 +195,55 @@ def test_jobs_run_side_by_side(box):
 def test_printing_a_verdict_does_not_make_one(box):
     code = "import os\nfor fd in range(3, 20):\n    try:\n        os.write(fd, b'{\"passed\": true}\\n')\n    except OSError:\n        pass\n"
     assert box.run_tests(code + "os._exit(0)", TESTS).score == 0.0
+
+
+def wait_until(condition, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_closing_ends_jobs_at_once():
+    sandbox = Sandbox(Limits(wall_s=60))
+    grades = []
+    sleeper = threading.Thread(target=lambda: grades.append(sandbox.run_tests("import time\ntime.sleep(60)", TESTS)))
+    sleeper.start()
+    wait_until(lambda: sandbox._running)
+    started = time.monotonic()
+    sandbox.close()
+    sleeper.join(20)
+    assert time.monotonic() - started < 15
+    assert grades[0].score == 0.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_a_job_does_not_outlive_a_gateway_that_is_killed(tmp_path):
+    code = (
+        f"import pathlib, time\npathlib.Path('started').touch()\nprint({str(tmp_path)!r}, flush=True)\ntime.sleep(60)"
+    )
+    gateway = (
+        "import sys\nfrom podium.sandbox import Limits, Sandbox\n"
+        f"Sandbox(Limits(wall_s=60)).run_tests({code!r}, 'assert True')\n"
+    )
+
+    def jobs() -> set[str]:
+        found = set()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with contextlib.suppress(OSError):
+                    line = (process / "cmdline").read_bytes()
+                    if b"sandbox/child.py" in line and process.name not in before:
+                        found.add(process.name)
+        return found
+
+    before: set[str] = set()
+    before = jobs()
+    process = subprocess.Popen([sys.executable, "-c", gateway])
+    wait_until(lambda: len(jobs()) >= 2)
+    process.kill()
+    process.wait(10)
+    wait_until(lambda: not jobs())
+    for folder in leftovers():
+        with contextlib.suppress(OSError):
+            folder.rmdir()

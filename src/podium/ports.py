@@ -398,6 +398,10 @@ class Sandbox(Protocol):
         """What confines network, processes, files, disk and resources on this machine."""
         ...
 
+    def close(self) -> None:
+        """End every job."""
+        ...
+
 
 class Suites(Protocol):
     """Where suites come from."""

@@ -193,6 +193,24 @@ def test_generated_code_is_graded_in_the_sandbox_of_the_gateway(server):
     assert "NameError" in items["power"]["why"]
 
 
+def test_ctrl_c_stops_the_run_on_the_server(server, tmp_path):
+    server.script("slow@1", text="4", latency_ms=200, concurrency=1)
+    suite = write_suite(tmp_path, count=300)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "podium", "bench", "run", str(suite), "--models", "slow"],
+        env={**os.environ, "PODIUM_HOME": str(server.home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not server.ok("GET", ROUTE)["runs"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 130
+    assert server.ok("GET", ROUTE)["runs"][0]["state"] == "cancelled"
+
+
 @pytest.mark.model
 def test_the_real_model_answers_the_same_twice(model_server, tmp_path):
     suite = {"name": "short", "head": {"title": "T", "task": "t", "licence": "MIT", "max_tokens": 8}, "items": [

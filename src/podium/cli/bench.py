@@ -43,11 +43,15 @@ def run(
     async def work(podium: Podium) -> dict[str, Any]:
         state = await podium.call("POST", f"{_ROUTE}/runs", order)
         kept = {part["ref"]: part["kept"] for part in state["results"]}
-        with _bars(state) as update:
-            while state["state"] == "running":
-                await asyncio.sleep(_POLL_S)
-                state = await podium.call("GET", f"{_ROUTE}/runs/{state['id']}")
-                update(state)
+        try:
+            with _bars(state) as update:
+                while state["state"] == "running":
+                    await asyncio.sleep(_POLL_S)
+                    state = await podium.call("GET", f"{_ROUTE}/runs/{state['id']}")
+                    update(state)
+        except asyncio.CancelledError:  # Ctrl-C: a server would go on without anybody watching
+            await podium.call("DELETE", f"{_ROUTE}/runs/{state['id']}")
+            raise
         return {**state, "results": [{**part, "kept": kept[part["ref"]]} for part in state["results"]]}
 
     done = ask(work)
@@ -119,10 +123,14 @@ def leaderboard(
         output.emit_json(found)
         return
     rows = [
-        [*output.pick(row, "task", "ref", "mean"), _interval(row), *output.pick(row, "n", "latency_ms", "suites")]
+        [
+            *output.pick(row, "task", "ref", "mean"),
+            _interval(row),
+            *output.pick(row, "p_best", "n", "latency_ms", "suites"),
+        ]
         for row in found["leaderboard"]
     ]
-    columns = ("task", "version", "score", "95 % interval", "answers", "latency ms", "suites")
+    columns = ("task", "version", "score", "95 % interval", "p vs best", "answers", "latency ms", "suites")
     output.table(columns, rows, empty="nothing measured yet; `podium bench run SUITE --models A,B` does")
 
 

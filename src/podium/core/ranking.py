@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from podium.core.grading import wilson
 from podium.domain.benchmark import ItemResult, Standing
@@ -16,8 +17,23 @@ def rank(results: Sequence[ItemResult]) -> tuple[Standing, ...]:
     groups: defaultdict[tuple[str, str], list[ItemResult]] = defaultdict(list)
     for result in results:
         groups[result.task, result.ref].append(result)
-    rows = [_standing(task, ref, items) for (task, ref), items in groups.items()]
-    return tuple(sorted(rows, key=lambda row: (row.task, -row.mean, row.latency_ms, row.ref)))
+    rows = sorted(
+        (_standing(task, ref, items) for (task, ref), items in groups.items()),
+        key=lambda row: (row.task, -row.mean, row.latency_ms, row.ref),
+    )
+    best: dict[str, str] = {}
+    for row in rows:
+        best.setdefault(row.task, row.ref)
+    return tuple(
+        row if row.ref == best[row.task] else replace(row, p_best=_against(groups, row, best[row.task])) for row in rows
+    )
+
+
+def _against(groups: Mapping[tuple[str, str], list[ItemResult]], row: Standing, best: str) -> float | None:
+    mine, theirs = groups[row.task, row.ref], groups[row.task, best]
+    if {(item.digest, item.item) for item in mine}.isdisjoint((item.digest, item.item) for item in theirs):
+        return None
+    return paired(theirs, mine)[2]
 
 
 def _standing(task: str, ref: str, items: Sequence[ItemResult]) -> Standing:

@@ -149,3 +149,5 @@ class Standing:
     """Median over the items."""
     output_tokens: float | None
     """Mean per answer."""
+    p_best: float | None = None
+    """Exact sign test against the best of the task, on items both answered; ``None`` for the best itself."""

@@ -59,6 +59,16 @@ class Sandbox:
         self._layers = layers
         self._found: Mapping[str, str] | None = None
         self._lock = threading.Lock()
+        self._running: dict[int, bool] = {}
+        """By process group: whether it was told to end."""
+        self._jobs = threading.Lock()
+
+    def close(self) -> None:
+        """End every job; whoever waits for one gets a grade of 0. Jobs can be started again afterwards."""
+        with self._jobs:
+            for pid in self._running:
+                self._running[pid] = True
+                _kill(pid)
 
     def confinement(self) -> Mapping[str, str]:
         """What confines network, processes, files, disk and resources here, found by a trial. Blocks ~50 ms once."""
@@ -103,7 +113,7 @@ class Sandbox:
         token = secrets.token_hex(8)
         order = {
             **asdict(limits), **job, "folder": folder, "report": report_write, "token": token,
-            "layers": list(self._layers), "home": str(_CHILD.parent),
+            "layers": list(self._layers), "home": str(_CHILD.parent), "parent": os.getpid(),
         }  # fmt: skip
         try:
             process = subprocess.Popen(  # noqa: S603 # our own interpreter and script
@@ -122,11 +132,15 @@ class Sandbox:
             shutil.rmtree(folder, ignore_errors=True)
             raise InternalError(f"the sandbox cannot start a process: {error}") from error
         os.close(report_write)
+        self._running[process.pid] = False
         try:
-            return _watch(process, json.dumps(order).encode() + b"\n", report_read, token, limits)
+            ended = _watch(process, json.dumps(order).encode() + b"\n", report_read, token, limits)
+            ended.cut = ended.cut or ("ended because the gateway closes" if self._running[process.pid] else "")
+            return ended
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            with self._jobs:
+                del self._running[process.pid]
+            _kill(process.pid)
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -134,6 +148,12 @@ class Sandbox:
                         pipe.close()
             os.close(report_read)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill(group: int) -> None:
+    """The launcher leads the group; the worker dies with it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _watch(process: subprocess.Popen[bytes], order: bytes, report: int, token: str, limits: Limits) -> _Ended:

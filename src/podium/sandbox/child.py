@@ -216,6 +216,8 @@ def main() -> int:
 
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != order["parent"]:
+            return 71  # the gateway died before it could take us with it
         if "namespaces" in order["layers"]:
             outer = enter_namespaces(libc, order["folder"], int(order["disk_bytes"]))
     worker = os.fork()

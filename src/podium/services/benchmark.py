@@ -192,6 +192,7 @@ class Benchmarks:
         tasks = [work.task for work in self._working.values() if work.task is not None]
         for task in tasks:
             task.cancel()
+        self._sandbox.close()
         if tasks:
             await asyncio.wait(tasks)
 

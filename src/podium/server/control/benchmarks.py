@@ -67,7 +67,7 @@ def progress_view(progress: Progress) -> views.Json:
 
 def standing_view(row: Standing) -> views.Json:
     """One row of the leaderboard."""
-    plain = {name: getattr(row, name) for name in ("task", "ref", "n", "mean", "latency_ms", "output_tokens")}
+    plain = {name: getattr(row, name) for name in ("task", "ref", "n", "mean", "latency_ms", "output_tokens", "p_best")}
     return {**plain, "suites": list(row.suites), "interval": [row.low, row.high]}
 
 
