@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from fakes import FakeClock, version
 from podium.core.suites import read_suite
 from podium.domain.benchmark import Generated, Grade, RunState
+from podium.domain.model import Lifecycle
 from podium.errors import (
     Conflict,
     ContextExceeded,
@@ -87,7 +89,8 @@ class NoSandbox:
 def resolve(name):
     if name.partition("@")[0] not in {"a", "b"}:
         raise NotFound(f"no model {name!r}")
-    return version(name if "@" in name else f"{name}@1")
+    found = version(name if "@" in name else f"{name}@1")
+    return replace(found, status=Lifecycle.RETIRED) if found.version == "old" else found
 
 
 @pytest.fixture
@@ -286,7 +289,12 @@ async def test_the_same_measurement_twice_at_a_time_is_refused(make):
 
 @pytest.mark.parametrize(
     ("models", "error", "says"),
-    [([], InvalidRequest, "at least one"), (["nope"], NotFound, "nope"), (["a@1", "zz"], NotFound, "zz")],
+    [
+        ([], InvalidRequest, "at least one"),
+        (["nope"], NotFound, "nope"),
+        (["a@1", "zz"], NotFound, "zz"),
+        (["a@old"], Conflict, "a@old is retired"),
+    ],
 )
 async def test_bad_orders_are_refused_before_anything_runs(make, models, error, says):
     benchmarks = make(FakeAnswers())

@@ -26,7 +26,7 @@ from podium.domain.benchmark import (
     Standing,
     Suite,
 )
-from podium.domain.model import ModelVersion
+from podium.domain.model import Lifecycle, ModelVersion
 from podium.errors import (
     Conflict,
     ContextExceeded,
@@ -174,6 +174,8 @@ class Benchmarks:
         if not models:
             raise InvalidRequest("name at least one model, for example `--models A,B`", param="models")
         found = {version.ref: version for version in map(self._resolve, models)}
+        if retired := [ref for ref, version in found.items() if version.status is Lifecycle.RETIRED]:
+            raise Conflict(f"{retired[0]} is retired and cannot be measured")
         if len(found) > MOST_VERSIONS:
             raise InvalidRequest(f"at most {MOST_VERSIONS} versions can be measured in one run", param="models")
         return tuple(found.values())
