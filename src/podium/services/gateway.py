@@ -20,7 +20,7 @@ from podium.domain.decision import Choice, Decision
 from podium.domain.model import ModelVersion
 from podium.domain.request import RequestHead, Ticket
 from podium.domain.task import DEFAULT_TASK, Classification, Criteria
-from podium.errors import NotFound, Overloaded, PodiumError, ProviderError
+from podium.errors import NotFound, Overloaded, PodiumError, ProviderError, ProviderUnreachable
 from podium.ports import Call, Clock, Deadlines, Reply
 from podium.services import wire
 from podium.services.attempt import Attempt
@@ -211,7 +211,7 @@ class Gateway:
         except PodiumError as error:
             attempt.failed(error.code)
             if lease is not None:
-                self._failed(lease, error)
+                await self._failed(lease, error)
             raise
         except asyncio.CancelledError:
             attempt.failed("client_left")
@@ -225,12 +225,15 @@ class Gateway:
                 lease.release()
             self._recorder.record(decision, attempt.outcome())
 
-    def _failed(self, lease: Lease, error: PodiumError) -> None:
+    async def _failed(self, lease: Lease, error: PodiumError) -> None:
         """Tell the pool what the instance did; a request that is itself at fault says nothing against it."""
         if isinstance(error, ProviderError | Overloaded) and error.retryable:
             lease.failed(error)
             if isinstance(error, ProviderError):
-                error.instance_lost = self._pool.notice(lease.instance_id)
+                closed = isinstance(error, ProviderUnreachable) or error.code == "stream_broken"
+                error.instance_lost = await self._pool.lost(lease, closed=closed)
+                if error.instance_lost and lease.copy.ended is not None:
+                    error.message = f"{lease.copy.ended}; send the request again"
         else:
             lease.succeeded()
 

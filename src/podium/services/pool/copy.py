@@ -19,8 +19,8 @@ class Copy:
     """States: ``loading`` → ``ready`` → ``draining`` → ``stopped``, or ``failed``. Times are monotonic seconds."""
 
     __slots__ = (
-        "active", "breaker", "device", "evicted", "facts", "id", "idle", "instance", "last_sign", "last_used", "limit",
-        "load_started", "loaded_at", "places", "probe_at", "probe_failures", "probing", "ready_at", "reserved_bytes",
+        "active", "breaker", "device", "ended", "evicted", "facts", "id", "idle", "instance", "last_sign", "last_used",
+        "limit", "load_started", "loaded_at", "places", "probe_at", "probe_failures", "probing", "ready_at", "reserved_bytes",
         "served", "settled", "sick", "slot", "state", "stopping", "troubled", "warmed",
     )  # fmt: skip
 
@@ -55,6 +55,8 @@ class Copy:
         self.probing = False
         self.stopping = False
         """Drained, and told to stop: its process ends rightly."""
+        self.ended: str | None = None
+        """Why requests under way on it were ended, in words for their callers."""
         self.facts = balancing.Copy(id=self.id, active=0, capacity=0)
         """What balancing sees of it."""
         self.evicted: tuple[str, ...] = ()

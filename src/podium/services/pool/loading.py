@@ -127,17 +127,20 @@ class Loader:
         assert instance is not None
         if copy.active:
             copy.idle.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(state.limits.drain_timeout_s):
+            longest = state.limits.drain_timeout_s
+            try:
+                async with asyncio.timeout(longest):
                     await copy.idle.wait()
+            except TimeoutError:
+                copy.ended = f"{copy.slot.ref} was stopped; requests under way got {longest:g} s to end"
         if copy.instance is not instance:
             return  # it crashed meanwhile: whoever noticed has cleared it away
         copy.stopping = True
-        held, before = self._held(copy), state.free_bytes(copy.device)
+        held, before, began = self._held(copy), state.free_bytes(copy.device), state.clock.monotonic()
         try:
             await instance.unload()
             if held and before is not None:
-                await self._verify(copy, before + int(held * _CAME_BACK))
+                await self._verify(copy, before + int(held * _CAME_BACK), began)
         except asyncio.CancelledError:
             raise  # the pool closes: it stops what is still in the list, this one too
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; nobody may wait for this memory for ever
@@ -153,19 +156,29 @@ class Loader:
             return 0
         return usage.private_bytes if copy.device == RAM else usage.gpu_memory_bytes or 0
 
-    async def _verify(self, copy: Copy, expected: int) -> None:
+    async def _verify(self, copy: Copy, expected: int, began: float) -> None:
         """Wait until the operating system has the memory again; say so if it does not come back."""
         state = self._state
         deadline = asyncio.get_running_loop().time() + state.limits.verify_s
         while True:
             free = state.free_bytes(copy.device)
-            if free is None or free >= expected:
+            if free is None:
+                return
+            missing = expected - self._taken(copy, began) - free
+            if missing <= 0:
                 return
             if asyncio.get_running_loop().time() >= deadline or state.closing:
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
-        missing = max(0, expected - free) // MB
-        state.emit("memory.missing", copy.slot.ref, instance=copy.id, device=copy.device, missing_mb=missing)
+        state.emit("memory.missing", copy.slot.ref, instance=copy.id, device=copy.device, missing_mb=missing // MB)
+
+    def _taken(self, copy: Copy, since: float) -> int:
+        """Bytes that other instances may have taken on its device meanwhile: they do not come back to the system."""
+        return sum(
+            other.reserved_bytes
+            for other in self._state.copies()
+            if other.device == copy.device and (other.state is InstanceState.LOADING or other.ready_at >= since)
+        )
 
     # ------------------------------------------------------------ crash
 
@@ -182,7 +195,7 @@ class Loader:
         limits = state.limits
         if slot.crashes > 1:
             slot.retry_at = now + min(limits.backoff_s * 2 ** (slot.crashes - 2), limits.backoff_max_s)
-        slot.error = why
+        slot.error = copy.ended = why
         if copy.state is InstanceState.READY and (busy or slot.directive.preload or slot.directive.pinned):
             slot.wish = True
         if dead is not None and dead.alive():

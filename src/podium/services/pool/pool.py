@@ -32,6 +32,7 @@ from podium.services.pool.state import State
 
 _ANYONE = Ticket()
 _SHUTTING_DOWN = "the gateway is shutting down"
+_LAST_LOOKS, _LOOK_AGAIN_S = 50, 0.005
 
 
 class Pool:
@@ -255,14 +256,20 @@ class Pool:
 
     # ------------------------------------------------------------ upkeep
 
-    def notice(self, instance_id: str) -> bool:
-        """A request met a dead connection: look whether the process behind it still lives. True: it is gone."""
-        for copy in list(self._state.copies()):
-            if copy.id == instance_id and copy.instance is not None:
-                if copy.instance.alive():
-                    return False
-                self._loader.crashed(copy, f"the process of {copy.slot.ref} ended on its own")
-                return True
+    async def lost(self, lease: Lease, *, closed: bool) -> bool:
+        """A request failed: is the instance behind it gone? ``closed``: because its connection was closed, which a
+        process that ends does some moments before it counts as ended.
+        """
+        copy, instance = lease.copy, lease.instance
+        looks = _LAST_LOOKS if closed and instance.pid is not None else 1
+        for look in range(looks):
+            if copy.instance is not instance or not instance.alive():
+                break
+            if look == looks - 1:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        if copy.instance is instance:
+            self._loader.crashed(copy, f"the process of {copy.slot.ref} ended on its own")
         return True
 
     def sweep(self) -> None:
