@@ -193,6 +193,25 @@ def test_generated_code_is_graded_in_the_sandbox_of_the_gateway(server):
     assert "NameError" in items["power"]["why"]
 
 
+def test_a_gateway_that_stops_leaves_its_run_to_be_continued(tmp_path):
+    server = Server(tmp_path / "home").start()
+    try:
+        server.script("slow@1", text="4", latency_ms=100, concurrency=1)
+        order = {"suite": inline(tmp_path, count=200), "models": ["slow"]}
+        running = server.ok("POST", f"{ROUTE}/runs", order)
+        deadline = time.monotonic() + 30
+        while server.ok("GET", f"{ROUTE}/runs/{running['id']}")["results"][0]["done"] < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        server.stop()
+        server.start()
+        assert server.ok("GET", f"{ROUTE}/runs/{running['id']}")["state"] == "interrupted"
+        again = server.ok("POST", f"{ROUTE}/runs", order)
+        assert 3 <= again["results"][0]["kept"] < 200
+    finally:
+        server.stop()
+
+
 def test_ctrl_c_stops_the_run_on_the_server(server, tmp_path):
     server.script("slow@1", text="4", latency_ms=200, concurrency=1)
     suite = write_suite(tmp_path, count=300)
