@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,31 @@ def test_a_model_that_was_not_run_on_a_prompt_is_not_chosen_there(podium, tmp_pa
         result = ok(podium, "replay", file, "--policy", "uniform")
         assert result["shares"]["large"] <= 1 / 300
         assert result["mean_quality"] <= 1
+
+
+def test_parquet_columns_of_any_text_and_number_type_are_read(podium, tmp_path):
+    rows = [{**row, "prompt_id": n} for n, row in enumerate(scored(200))]
+    plain = ok(podium, "replay", table(tmp_path / "plain.parquet", rows), "--policy", "linucb")
+    types = {
+        "prompt_id": pa.uint32(),
+        "task": pa.dictionary(pa.int8(), pa.string()),
+        "q__small": pa.int8(),
+        "q__medium": pa.float16(),
+        "q__large": pa.decimal128(3, 1),
+        "lat__small": pa.float32(),
+    }
+    rows = [{**row, "q__small": int(row["q__small"]), "q__medium": np.float16(row["q__medium"])} for row in rows]
+    rows = [{**row, "q__large": Decimal(str(row["q__large"]))} for row in rows]
+    typed = ok(podium, "replay", table(tmp_path / "typed.parquet", rows, **types), "--policy", "linucb")
+    assert typed.pop("latency_s") == pytest.approx(plain.pop("latency_s"))
+    assert typed == plain
+
+
+def test_a_parquet_column_of_nulls_is_a_model_that_was_never_run(podium, tmp_path):
+    rows = [{**row, "q__large": None} for row in scored(90)]
+    result = ok(podium, "replay", table(tmp_path / "f.parquet", rows, q__large=pa.null()), "--policy", "ucb1")
+    assert result["shares"]["large"] == 0.0
+    assert result["best_single_model"] in {"small", "medium"}
 
 
 def test_one_task_is_a_plain_bandit(podium, tmp_path):
