@@ -177,3 +177,26 @@ class Bandit:
         self._up, self._down = wider(self._up), wider(self._down)
         self._prior = np.concatenate((self._prior, np.zeros(arms - self._prior.size)))
         self._fit = self._refit(self._fit.spread)
+
+    def revise(self, task: str, arm: str, old: float, new: float, weight: float = 1.0) -> None:
+        """Put ``new`` in the place of a score ``old`` that was observed with this ``weight`` before.
+
+        The cell's weight stays as it is and its sums stay possible ones: what drift made it forget is forgotten.
+        A cell that observed nothing observes ``new``. Raises ``ValueError`` as ``observe`` does.
+        """
+        for score in (old, new):
+            if not 0.0 <= score <= 1.0:
+                raise ValueError(f"a score is between 0 and 1, not {score}")
+        if not (math.isfinite(weight) and weight > 0.0):
+            raise ValueError(f"the weight of evidence is above 0 and finite, not {weight}")
+        k, m = self._task(task), self._arm(arm)
+        n = float(self._n[k, m])
+        if n <= 0.0:
+            self.observe(task, arm, new, weight=weight)
+            return
+        held = min(weight, n)
+        total = min(n, max(0.0, float(self._total[k, m]) + held * (new - old)))
+        squares = float(self._squares[k, m]) + held * (new * new - old * old)
+        self._total[k, m] = total
+        self._squares[k, m] = min(total, max(total * total / n, squares))
+        self._rows.pop(k, None)
