@@ -147,13 +147,16 @@ def test_rows_without_reward_or_without_the_model_are_counted(podium, tmp_path):
     assert (result["without_reward"], result["left_out"], result["n"]) == (40, gone, 260 - gone)
 
 
-def test_a_log_made_without_exploration_cannot_tell(podium, tmp_path):
-    rows = [{**row, "chosen": "a@1", "propensity": 1.0} for row in logged(300)]
-    result = ok(podium, jsonl(tmp_path / "log.jsonl", rows), "--policy", "always:b@1")
-    assert (result["verdict"], result["ips"], result["untried"]) == ("cannot tell", None, 1.0)
-    code, out, err = podium("evaluate", tmp_path / "log.jsonl", "--policy", "always:b@1")
-    assert (code, err) == (0, "")
-    assert "always:b@1: cannot tell: 100% of what the policy would choose was never tried" in out
+def test_a_log_made_without_exploration_is_refused_and_parts_of_it_are_counted(podium, tmp_path):
+    rows = logged(600)
+    for row in rows[::2]:
+        row["propensity"] = 1.0
+    result = ok(podium, jsonl(tmp_path / "half.jsonl", rows), "--policy", "always:b@1")
+    assert (result["certain"], result["n"]) == (300, 300)
+    for row in rows:
+        row["propensity"] = 1.0
+    error = refused(podium, jsonl(tmp_path / "none.jsonl", rows), "--policy", "always:b@1")
+    assert "the log explored nothing, 600 decisions had no alternative (propensity 1)" in error
 
 
 def test_people_get_the_verdict_first(podium, tmp_path):
@@ -280,9 +283,9 @@ def test_missing_columns_unknown_policies_and_nothing_to_judge_are_refused(podiu
     assert "unknown policy 'best': use always:MODEL, target, or one of default" in refused(
         podium, file, "--policy", "best"
     )
-    assert "the policy has a choice in 0 of 5" in refused(podium, file, "--policy", "always:z@1")
-    assert "the policy has a choice in 0 of 5" in refused(podium, file, "--policy", "target")
-    assert "5 rows are for warming up" in refused(podium, file, "--policy", "uniform", "--warm-up", "5")
+    assert "the policy has a choice in none of 5 rows" in refused(podium, file, "--policy", "always:z@1")
+    assert "the policy has a choice in none of 5 rows" in refused(podium, file, "--policy", "target")
+    assert "all of 5 rows are for warming up" in refused(podium, file, "--policy", "uniform", "--warm-up", "5")
     bare = jsonl(tmp_path / "bare.jsonl", [{"task": "t", "chosen": "a", "reward": 1}])
     assert "lacks the columns propensity, candidates" in refused(podium, bare)
     unscored = jsonl(tmp_path / "unscored.jsonl", [{**row, "reward": None} for row in rows])

@@ -187,15 +187,37 @@ def test_there_is_no_verdict_under_fifty_effective_samples():
 
 
 @pytest.mark.requirement("TRK-4")
-def test_a_log_without_choice_cannot_tell_about_another_choice():
-    always = np.zeros((4, 5))
-    always[:, 0] = 1.0
-    one = judged(log(np.random.default_rng(5), always, 500), Fixed(UNIFORM)).overall
-    assert one.untried == pytest.approx(0.8)
-    assert "80% of what the policy would choose was never tried" in one.reason
-    nothing = judged(log(np.random.default_rng(5), always, 100), Fixed(leaning([1] * 4, 0.0))).overall
-    assert (nothing.ips, nothing.snips, nothing.doubly_robust, nothing.effective_samples) == (None, None, None, 0)
-    assert nothing.verdict is Verdict.UNKNOWN
+def test_rows_without_an_alternative_only_teach():
+    rows = list(log(np.random.default_rng(5), UNIFORM, 400))
+    sure = [
+        Logged(task=row.task, candidates=row.candidates, chosen=row.chosen, propensity=1.0, reward=row.reward)
+        for row in log(np.random.default_rng(6), UNIFORM, 300)
+    ]
+    evaluator = Evaluator(Fixed(TASK_BEST))
+    for row in (*sure, *rows):
+        evaluator.add(row)
+    one, alone = evaluator.result().overall, judged(rows, Fixed(TASK_BEST)).overall
+    assert (evaluator.certain, evaluator.evaluated, one.n) == (300, 400, 400)
+    assert (one.ips, one.snips, one.logging) == (alone.ips, alone.snips, alone.logging)
+    assert one.doubly_robust != alone.doubly_robust
+
+
+def test_a_target_that_the_log_never_chose_has_no_estimates():
+    rows = [row for row in log(np.random.default_rng(5), UNIFORM, 300) if row.chosen != 1]
+    one = judged(rows, Fixed(leaning([1] * 4, 0.0))).overall
+    assert (one.ips, one.snips, one.doubly_robust, one.effective_samples) == (None, None, None, 0)
+    assert one.reason == "cannot tell: 0 effective samples, 50 are needed"
+
+
+def test_a_target_that_the_log_could_not_follow_shows_in_the_weights():
+    rows = [
+        Logged(task=row.task, candidates=ARMS, chosen=row.chosen, propensity=0.25, reward=row.reward)
+        for row in log(np.random.default_rng(5), UNIFORM, 3_000)
+        if row.chosen != 4
+    ]
+    one = judged(rows, Fixed(UNIFORM)).overall
+    assert one.mean_weight == pytest.approx(0.8)
+    assert (one.verdict, "could not make all" in one.reason) == (Verdict.UNKNOWN, True)
 
 
 def test_propensities_that_cannot_be_right_give_no_verdict():
@@ -205,7 +227,7 @@ def test_propensities_that_cannot_be_right_give_no_verdict():
     ]
     one = judged(rows, Fixed(TASK_BEST)).overall
     assert one.verdict is Verdict.UNKNOWN
-    assert "the propensities cannot be right" in one.reason
+    assert "the propensities are not right" in one.reason
 
 
 def test_warm_up_rows_only_teach():

@@ -125,22 +125,29 @@ def evaluate(
     shown = dataclasses.asdict(report.evaluation)
     overall, tasks = shown["overall"], shown["tasks"]
     if as_json:
-        counts = {"left_out": report.left_out, "without_reward": unrewarded}
+        counts = {"left_out": report.left_out, "certain": report.certain, "without_reward": unrewarded}
         output.emit_json({"policy": policy, **counts, **overall, "tasks": tasks})
         return
-    _show(policy, overall, tasks, report.left_out, unrewarded)
+    _show(
+        policy,
+        overall,
+        tasks,
+        {
+            "rows": overall["n"],
+            "without reward": unrewarded,
+            "left out": report.left_out,
+            "without alternative": report.certain,
+        },
+    )
 
 
-def _show(policy: str, overall: dict[str, Any], tasks: dict[str, Any], left_out: int, unrewarded: int) -> None:
+def _show(policy: str, overall: dict[str, Any], tasks: dict[str, Any], counts: dict[str, int]) -> None:
     """The verdict, the estimates, and one line for each task."""
     output.say(f"{policy}: {overall['reason']}")
     output.facts(
         {
-            "rows": overall["n"],
-            "without reward": unrewarded,
-            "left out": left_out,
+            **counts,
             **{name.replace("_", " "): overall[name] for name in ("effective_samples", "mean_weight", "max_weight")},
-            "untried": f"{overall['untried']:.1%}",
         }
     )
     names = {"logging": "logged", "ips": "IPS", "snips": "SNIPS", "doubly_robust": "doubly robust"}

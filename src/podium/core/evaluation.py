@@ -14,6 +14,9 @@ q is a prediction of the reward: the log's own, else the running mean of the can
 towards the task's by two observations, of earlier rows only, so that DR is unbiased for any logging policy whose
 propensities are right. Weights are never clipped. Intervals are asymptotic, from the variance of the terms (for
 SNIPS of their linearisation), with the quantile of Student's t at ESS - 1 degrees of freedom.
+
+A row with propensity 1 says nothing about any other choice (a session that goes on, a version asked for by name, a
+deterministic strategy). It teaches, but the estimates are over the rows that had a choice.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ from typing import Protocol
 
 ENOUGH = 50.0
 """Effective samples below which there is no verdict."""
-UNTRIED = 0.01
-"""Share of the target's choices that the log never tried above which there is no verdict."""
+CERTAIN = 1.0 - 1e-9
+"""The propensity from which on a choice had no alternative."""
 SHRINK = 2.0
 """Observations of the task's mean in the reward model's mean of one candidate."""
 ODD_WEIGHT = 4.0
@@ -96,8 +99,6 @@ class Comparison:
     mean_weight: float
     """1 within its error when the propensities are right and every choice of the target was possible."""
     max_weight: float
-    untried: float
-    """Share of the target's choices in rows where the log could only choose otherwise."""
     logging: Estimate
     ips: Estimate | None
     snips: Estimate | None
@@ -128,6 +129,8 @@ class Evaluator:
         self._tasks: dict[str, _Sums] = {}
         self.left_out = 0
         """Rows in which the target had no choice."""
+        self.certain = 0
+        """Rows in which the log had no choice; they only taught."""
 
     def add(self, row: Logged) -> None:
         """Take in one row. Raises ``ValueError`` when the target's probabilities do not fit the candidates."""
@@ -140,6 +143,8 @@ class Evaluator:
         arm = row.candidates[row.chosen]
         if self._warm_up > 0:
             self._warm_up -= 1
+        elif row.propensity >= CERTAIN:
+            self.certain += 1
         else:
             guess = row.predicted
             if guess is None:
@@ -147,14 +152,18 @@ class Evaluator:
             weight = shares[row.chosen] / row.propensity
             direct = sum(share * value for share, value in zip(shares, guess, strict=True))
             robust = direct + weight * (row.reward - guess[row.chosen])
-            untried = 1.0 - shares[row.chosen] if row.propensity > 1.0 - 1e-9 else 0.0
-            self._all.add(weight, row.reward, robust, untried)
-            self._tasks.setdefault(row.task, _Sums()).add(weight, row.reward, robust, untried)
+            self._all.add(weight, row.reward, robust)
+            self._tasks.setdefault(row.task, _Sums()).add(weight, row.reward, robust)
         self._model.observe(row.task, arm, row.reward)
         self._target.observe(row.task, arm, row.reward)
 
+    @property
+    def evaluated(self) -> int:
+        """Rows the estimates are made of."""
+        return self._all.n
+
     def result(self) -> Evaluation:
-        """Everything estimated. Raises ``ValueError`` without a row."""
+        """Everything estimated. Raises ``ValueError`` without a row to judge by; ``evaluated`` tells."""
         if self._all.n == 0:
             raise ValueError("no row was evaluated")
         return Evaluation(
@@ -202,9 +211,8 @@ class _Sums:
     dd: float = 0.0
     dr: float = 0.0
     top: float = 0.0
-    untried: float = 0.0
 
-    def add(self, weight: float, reward: float, robust: float, untried: float) -> None:
+    def add(self, weight: float, reward: float, robust: float) -> None:
         product = weight * reward
         self.n += 1
         self.w += weight
@@ -221,7 +229,6 @@ class _Sums:
         self.dd += robust * robust
         self.dr += robust * reward
         self.top = max(self.top, weight)
-        self.untried += untried
 
     def compare(self, confidence: float) -> Comparison:
         n, effective = self.n, self.w * self.w / self.ww if self.ww > 0 else 0.0
@@ -234,13 +241,12 @@ class _Sums:
             robust = _mean(self.d, self.dd, n, wide)
             difference = _mean(self.d - self.r, self.dd - 2.0 * self.dr + self.rr, n, wide, low=-1.0)
         weights = _mean(self.w, self.ww, n, 1.0, low=0.0, high=math.inf)
-        verdict, reason = _judge(effective, self.untried / n, weights, difference)
+        verdict, reason = _judge(effective, weights, difference)
         return Comparison(
             n=n,
             effective_samples=effective,
             mean_weight=self.w / n,
             max_weight=self.top,
-            untried=self.untried / n,
             logging=logging,
             ips=ips,
             snips=snips,
@@ -258,25 +264,17 @@ class _Sums:
         return _estimate(value, math.sqrt(max(0.0, spread + 2.0 * pulled / self.w)) / self.w, wide)
 
 
-def _judge(effective: float, untried: float, weights: Estimate, difference: Estimate | None) -> tuple[Verdict, str]:
-    if untried > UNTRIED:
-        return Verdict.UNKNOWN, f"cannot tell: {untried:.0%} of what the policy would choose was never tried in the log"
+def _judge(effective: float, weights: Estimate, difference: Estimate | None) -> tuple[Verdict, str]:
     if effective < ENOUGH or difference is None:
         return Verdict.UNKNOWN, f"cannot tell: {effective:.0f} effective samples, {ENOUGH:.0f} are needed"
     if abs(weights.value - 1.0) > ODD_WEIGHT * weights.error:
-        return (
-            Verdict.UNKNOWN,
-            f"cannot tell: the weights average {weights.value:.3g} instead of 1, so the propensities cannot be right",
-        )
-    by = f"by {abs(difference.value):.3f} (95 % interval of the difference {difference.low:+.3f} to {difference.high:+.3f})"
-    if difference.low > 0:
-        return Verdict.BETTER, f"better {by}"
-    if difference.high < 0:
-        return Verdict.WORSE, f"worse {by}"
-    return (
-        Verdict.UNKNOWN,
-        f"cannot tell: {effective:.0f} effective samples leave {difference.low:+.3f} to {difference.high:+.3f}",
-    )
+        why = "the propensities are not right, or the log could not make all of the policy's choices"
+        return Verdict.UNKNOWN, f"cannot tell: the weights average {weights.value:.3g} instead of 1, so {why}"
+    low, high = f"{difference.low:+.3f}", f"{difference.high:+.3f}"
+    if difference.low > 0 or difference.high < 0:
+        verdict = Verdict.BETTER if difference.low > 0 else Verdict.WORSE
+        return verdict, f"{verdict} by {abs(difference.value):.3f} (95 % interval of the difference {low} to {high})"
+    return Verdict.UNKNOWN, f"cannot tell: {effective:.0f} effective samples leave {low} to {high}"
 
 
 def _mean(total: float, squares: float, n: int, wide: float, low: float = 0.0, high: float = 1.0) -> Estimate:

@@ -80,6 +80,8 @@ class Report:
     evaluation: Evaluation
     left_out: int
     """Rows in which the target had no choice."""
+    certain: int
+    """Rows in which the log had none (propensity 1)."""
 
 
 def target(name: str) -> Target:
@@ -102,9 +104,16 @@ def evaluate(rows: Iterable[Logged], name: str, *, warm_up: int = 0) -> Report:
     for row in rows:
         seen += 1
         evaluator.add(row if stated or row.target is None else replace(row, target=None))
-    if evaluator.left_out == seen or warm_up >= seen - evaluator.left_out:
-        why = (
-            "no row has a reward" if seen == 0 else f"the policy has a choice in {seen - evaluator.left_out} of {seen}"
-        )
-        raise InvalidRequest(f"nothing to evaluate {name} on: {why}, and {warm_up} rows are for warming up")
-    return Report(evaluation=evaluator.result(), left_out=evaluator.left_out)
+    if evaluator.evaluated == 0:
+        raise InvalidRequest(f"nothing to evaluate {name} on: {_why(evaluator, seen, warm_up)}")
+    return Report(evaluation=evaluator.result(), left_out=evaluator.left_out, certain=evaluator.certain)
+
+
+def _why(evaluator: Evaluator, seen: int, warm_up: int) -> str:
+    if seen == 0:
+        return "no row has a reward"
+    if evaluator.left_out == seen:
+        return f"the policy has a choice in none of {seen} rows"
+    if evaluator.certain:
+        return f"the log explored nothing, {evaluator.certain} decisions had no alternative (propensity 1)"
+    return f"all of {seen - evaluator.left_out} rows are for warming up (--warm-up {warm_up})"
