@@ -23,13 +23,13 @@ from hypothesis.stateful import (
 )
 
 from fakes import MB, FakeClock
-from pool_rig import SWEEP_S, Loading, Machine, Model, Rig, RigInstance, VirtualLoop, settle
 from podium.core.breaker import BreakerRules
 from podium.domain.directive import Directive
 from podium.domain.instance import InstanceState
 from podium.errors import LoadFailed, Overloaded, PodiumError, ProviderTimeout, ProviderUnreachable
 from podium.ports import RAM
 from podium.services.pool import Lease
+from pool_rig import SWEEP_S, Loading, Machine, Model, Rig, RigInstance, VirtualLoop, settle
 
 GPU = "cuda:0"
 MODELS = {

@@ -20,12 +20,22 @@ _RUNS = (InstanceState.READY, InstanceState.DRAINING)
 
 
 class Monitor:
-    """``crashed(copy, why)`` ends a copy; ``changed(slot)`` is called when one may take requests again."""
+    """``crashed(copy, why)`` ends a copy; ``changed(slot)`` is called when one may take requests again, and
+    ``failing(slot)`` when one may not.
+    """
 
-    def __init__(self, state: State, *, crashed: Callable[[Copy, str], None], changed: Callable[[Slot], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        crashed: Callable[[Copy, str], None],
+        changed: Callable[[Slot], None],
+        failing: Callable[[Slot], None],
+    ) -> None:
         self._state = state
         self._crashed = crashed
         self._changed = changed
+        self._failing = failing
 
     def tick(self, now: float) -> None:
         """Called several times a second."""
@@ -66,11 +76,12 @@ class Monitor:
     def _healthy(self, copy: Copy, now: float) -> None:
         copy.probe_failures = 0
         copy.last_sign = now
+        troubled = copy.troubled
         if copy.sick:
             copy.sick = False
             copy.assess(now)
             self._state.emit("instance.healthy", copy.slot.ref, instance=copy.id)
-        if copy.troubled:
+        if troubled:
             self._changed(copy.slot)
 
     def _unhealthy(self, copy: Copy, why: str, now: float) -> None:
@@ -88,3 +99,5 @@ class Monitor:
             self._crashed(
                 copy, f"{copy.slot.ref} was killed: its health check failed {copy.probe_failures} times ({why})"
             )
+        else:
+            self._failing(copy.slot)

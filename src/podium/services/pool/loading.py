@@ -14,7 +14,7 @@ from podium.errors import LoadFailed, PodiumError
 from podium.ports import RAM, Instance, OnDevices
 from podium.services.pool.copy import Copy
 from podium.services.pool.limits import MB
-from podium.services.pool.slot import Slot
+from podium.services.pool.slot import CRASHES_TOLERATED, Slot
 from podium.services.pool.state import State
 
 _LOOK_AGAIN_S = 0.02
@@ -72,6 +72,7 @@ class Loader:
             slot.failures = 0
             slot.wish = False
             copy.became_ready(instance, now, state.clock.now())
+            slot.places = copy.places
             copy.assess(now)
             slot.sort_out()
             copy.settled.set()
@@ -98,9 +99,10 @@ class Loader:
         self._state.emit("instance.failed", slot.ref, instance=copy.id, error=error.message[:300])
         for ref in copy.evicted:  # what had to go for nothing comes back, if there is still room for it
             other = self._state.slots.get(ref)
-            if other is not None and not other.live():
+            if other is not None and not other.live() and not other.resting:
                 other.wish = True
-        self._failed(slot, error)
+        if not slot.live():
+            self._failed(slot, error)
         self._changed()
 
     def _gone(self, copy: Copy, state: InstanceState) -> None:
@@ -119,6 +121,8 @@ class Loader:
         assert copy.state is InstanceState.READY, copy.state
         copy.state = InstanceState.DRAINING
         copy.slot.sort_out()
+        if not copy.slot.live():
+            copy.slot.scaled = 0  # further copies come back with the demand for them
         self._state.emit("instance.draining", copy.slot.ref, instance=copy.id, reason=reason)
         return self._state.spawn(self._drain(copy, reason))
 
@@ -205,6 +209,8 @@ class Loader:
             copy.active = 0
             self._gone(copy, InstanceState.FAILED)
         state.emit("instance.crashed", slot.ref, instance=copy.id, error=why)
+        if slot.crashes > CRASHES_TOLERATED and not slot.live():
+            self._failed(slot, LoadFailed(why, retry_after_s=slot.retry_at - now))
         if dead is not None:
             state.dying.append(dead)
             state.spawn(self._bury(copy, dead))

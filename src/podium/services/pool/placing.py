@@ -17,6 +17,8 @@ from podium.services.pool.state import State
 
 _HOLDING = (InstanceState.LOADING, InstanceState.READY, InstanceState.DRAINING)
 _SOONEST_S = 0.005
+_PATIENT_S = 1.0
+"""Until the next look where no clock tells when there will be room."""
 
 
 class Placer:
@@ -31,7 +33,9 @@ class Placer:
         self._planning = False
         self._again = False
         self.waiting = False
-        """True while something wanted is not loading yet: then a place that comes free is worth a new plan."""
+        """Somebody waits for what is not loading yet: a place that comes free is worth a new plan."""
+        self.hoping = False
+        """Something is wanted that nobody waits for: it takes what comes free, but nothing goes for it."""
 
     def replan(self) -> None:
         """Plan and act, until nothing more follows from it."""
@@ -59,7 +63,9 @@ class Placer:
         self.stop()
         now = self._state.clock.monotonic()
         wants, later = self._wants(now)
-        self.waiting = False
+        self.waiting = self.hoping = False
+        for ref in self._evicted_for.keys() - {want.ref for want in wants}:
+            del self._evicted_for[ref]  # whoever wanted it has left
         if wants:
             steps = planning.plan(self.snapshot(now, wants))
             begun = {step.for_ref for step in steps if isinstance(step, planning.Evict)}
@@ -85,11 +91,14 @@ class Placer:
                 self._loader.drain(copy, step.reason)
                 self.waiting = self._again = True
             case planning.Wait():
-                self._state.slots[step.ref].blocked = step.reason
-                self.waiting = True
-                if step.retry_in_s is not None:
-                    return step.retry_in_s
-                return self._outside(step, now)
+                slot = self._state.slots[step.ref]
+                slot.blocked = step.reason
+                if slot.live() or not len(slot.queue):
+                    self.hoping = True
+                else:
+                    self.waiting = True
+                    self._outside(slot, step, now)
+                return _PATIENT_S if step.retry_in_s is None else step.retry_in_s
             case planning.Refuse():
                 self._evicted_for.pop(step.ref, None)
                 self._refuse(self._state.slots[step.ref], _does_not_fit(step.reason))
@@ -97,16 +106,14 @@ class Placer:
                 assert_never(step)
         return float("inf")
 
-    def _outside(self, step: planning.Wait, now: float) -> float:
-        """Waiting for memory that no instance of ours holds: others may give it back, but not for ever."""
-        state = self._state
-        if any(copy.state in _HOLDING for copy in state.copies()):
-            return 1.0
-        slot = state.slots[step.ref]
+    def _outside(self, slot: Slot, step: planning.Wait, now: float) -> None:
+        """Waiting for memory that no instance of ours can give: others may, but not for ever."""
+        for copy in self._state.copies():
+            if copy.state in _HOLDING and not copy.slot.directive.pinned and copy.slot.helper <= slot.helper:
+                return
         oldest = slot.queue.oldest_at()
-        if oldest is None or now - oldest >= 2 * state.limits.max_wait_s:
+        if oldest is not None and now - oldest >= 2 * self._state.limits.max_wait_s:
             self._refuse(slot, _does_not_fit(step.reason))
-        return 1.0
 
     # ------------------------------------------------------------ what the planner sees
 
@@ -115,10 +122,11 @@ class Placer:
         found: list[tuple[tuple[float, ...], planning.Want]] = []
         later = float("inf")
         for slot in self._state.slots.values():
-            if slot.retry_at > now and (len(slot.queue) or slot.wish) and not slot.live():
-                later = min(later, slot.retry_at - now)
-            count = slot.wanted(now)
+            count = slot.wanted()
             if not count:
+                continue
+            if slot.retry_at > now:
+                later = min(later, slot.retry_at - now)
                 continue
             try:
                 want, rank = self._want(slot, now)

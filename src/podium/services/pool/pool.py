@@ -55,7 +55,7 @@ class Pool:
         self._slots = self._state.slots
         self._loader = Loader(self._state, ready=self._on_ready, failed=self._fail_waiters, changed=self._replan)
         self._placer = Placer(self._state, self._loader, self._refuse)
-        self._monitor = Monitor(self._state, crashed=self._loader.crashed, changed=self._grant)
+        self._monitor = Monitor(self._state, crashed=self._loader.crashed, changed=self._grant, failing=self._give_up)
         self._scaler = Autoscaler(self._state, self._loader, self._replan)
 
     # ------------------------------------------------------------ leases
@@ -63,7 +63,7 @@ class Pool:
     def lease_now(self, version: ModelVersion, affinity: int | None = None) -> Lease | None:
         """A lease if one is free this instant, without waiting and without a task switch."""
         slot = self._slots.get(version.ref)
-        if slot is None or len(slot.queue):
+        if slot is None or len(slot.queue) or self._state.closing:
             return None
         now = self._clock.monotonic()
         ready = slot.ready
@@ -91,9 +91,11 @@ class Pool:
         now = self._clock.monotonic()
         self._refuse_hopeless(slot, now)
         waiter = Waiter(asyncio.get_running_loop().create_future(), ticket)
+        first = slot.queue.best_priority()
         slot.queue.push(waiter, caller=ticket.caller, task=ticket.task, priority=ticket.priority, now=now)
+        slot.resting = False
         self._grant(slot)
-        if not slot.ready:
+        if not slot.live() and (first is None or ticket.priority < first):  # else those before it have asked already
             self._placer.replan()
         try:
             async with asyncio.timeout(timeout_s):
@@ -151,15 +153,17 @@ class Pool:
     def _learn(self, lease: Lease, now: float) -> None:
         copy, before = lease.copy, lease.copy.troubled
         verdict.judge(lease, now)
-        endpoint = copy.slot.endpoint
-        for each in self._state.copies() if endpoint is not None else (copy,):
-            if each is copy or each.slot.endpoint is endpoint:
-                each.assess(now)
-        if copy.troubled != before:
-            kind = "breaker.opened" if copy.troubled else "breaker.closed"
-            self._state.emit(kind, copy.slot.ref, instance=copy.id, error=lease.error.code if lease.error else None)
-            if copy.troubled:
-                self._give_up(copy.slot, now)
+        copy.assess(now)
+        if copy.troubled == before:
+            return
+        kind = "breaker.opened" if copy.troubled else "breaker.closed"
+        self._state.emit(kind, copy.slot.ref, instance=copy.id, error=lease.error.code if lease.error else None)
+        for slot in (copy.slot,) if copy.slot.endpoint is None else list(self._slots.values()):
+            if slot.endpoint is copy.slot.endpoint:  # what shares a server shares its fate
+                for each in slot.ready:
+                    each.assess(now)
+                self._give_up(slot)
+                self._grant(slot)
 
     def _pick(self, slot: Slot, affinity: int | None, now: float) -> Copy | None:
         """The copy a request goes to; ``None`` when all are full or failing."""
@@ -186,10 +190,9 @@ class Pool:
             copy = self._pick(slot, waiter.ticket.affinity, now)
             if copy is None or copy.instance is None or not copy.admit(now):
                 return
-            slot.queue.discard(waiter)
+            slot.queue.pop(now)  # not discard: taking a turn sends the caller to the end of the rotation
             copy.active += 1
             waiter.future.set_result(Lease(self, copy, copy.instance, now))
-            waiter.future.add_done_callback(_keep)
 
     def _abandon(self, slot: Slot, waiter: Waiter) -> None:
         """A waiter left: it must hold neither a queue entry nor a place granted in the very moment it left."""
@@ -227,8 +230,9 @@ class Pool:
             retry_after_s=max(wait, 0.1),
         )
 
-    def _give_up(self, slot: Slot, now: float) -> None:
+    def _give_up(self, slot: Slot) -> None:
         """Those in line are told at once when nothing they wait for can be used."""
+        now = self._clock.monotonic()
         if len(slot.queue) and slot.ready and not any(copy.admissible(now) for copy in slot.ready):
             self._fail_waiters(slot, self._open(slot, now))
 
@@ -236,7 +240,8 @@ class Pool:
         slot.wish = False
         slot.scaled = min(slot.scaled, slot.live())
         slot.error = error.message
-        self._fail_waiters(slot, error)
+        if not slot.live():
+            self._fail_waiters(slot, error)
 
     @staticmethod
     def _fail_waiters(slot: Slot, error: PodiumError) -> None:
@@ -244,10 +249,11 @@ class Pool:
             slot.queue.discard(waiter)
             if not waiter.future.done():
                 waiter.future.set_exception(error)
-                waiter.future.add_done_callback(_keep)
+                waiter.future.add_done_callback(_heard)
 
     def _on_ready(self, slot: Slot) -> None:
         self._grant(slot)
+        self._scaler.shrink(slot)  # orders may have changed while it loaded
         self._placer.replan()
 
     def _replan(self) -> None:
@@ -284,7 +290,11 @@ class Pool:
                 self._grant(copy.slot)
             self._expire(copy, now)
         self._scaler.tick(now)
-        if self._placer.waiting or any(len(slot.queue) and not slot.live() for slot in self._slots.values()):
+        if (
+            self._placer.waiting
+            or self._placer.hoping
+            or any(len(slot.queue) and not slot.live() for slot in self._slots.values())
+        ):
             self._placer.replan()
 
     def _expire(self, copy: Copy, now: float) -> None:
@@ -294,6 +304,7 @@ class Pool:
             return
         if now - copy.last_used >= ttl and copy.slot.live() > copy.slot.directive.min_copies:
             self._loader.drain(copy, "idle")
+            copy.slot.scaled = min(copy.slot.scaled, copy.slot.live())
 
     async def close(self) -> None:
         """Refuse new work, stop every instance, wait until their processes are gone."""
@@ -324,18 +335,22 @@ class Pool:
         for slot in self._slots.values():
             slot.limits = new
             slot.scaler.rules = slot.scale_rules()
+            for copy in slot.copies:
+                copy.breaker.rules = new.breaker
+        for endpoint in self._state.endpoints.values():
+            endpoint.breaker.rules = new.breaker
         self._replan()
 
     def direct(self, version: ModelVersion, directive: Directive) -> None:
         """Put standing orders for a version in force."""
         slot = self._state.slot(version)
         slot.directive = directive
+        slot.resting = False
         slot.scaler.rules = slot.scale_rules()
         slot.scaled = min(slot.scaled, slot.scaler.rules.max_copies)
         if directive.preload and not slot.live():
             slot.wish = True
-        if slot.live() > max(1, slot.scaled, directive.min_copies):
-            self._scaler.shrink(slot)
+        self._scaler.shrink(slot)
         self._replan()
 
     def directive(self, ref: str) -> Directive:
@@ -381,6 +396,7 @@ class Pool:
             return False
         slot.wish = False
         slot.scaled = 0
+        slot.resting = True
         stopping = []
         for copy in list(slot.copies):
             if copy.state is InstanceState.LOADING:
@@ -420,7 +436,7 @@ class Pool:
         return views.queues(self._state)
 
 
-def _keep(future: asyncio.Future[Lease]) -> None:
-    """A result nobody took: give the place back. An exception nobody took: it was told to all waiters."""
+def _heard(future: asyncio.Future[Lease]) -> None:
+    """An error told to somebody who has just left is no error of ours."""
     if not future.cancelled():
         future.exception()

@@ -49,8 +49,8 @@ class Slot:
 
     __slots__ = (
         "blocked", "copies", "crashed_at", "crashes", "directive", "endpoint", "error", "failures", "keep_alive_s",
-        "limits", "load_s", "measured_bytes", "queue", "rate", "ready", "ref", "retry_at", "scaled", "scaler", "turn",
-        "version", "wish",
+        "limits", "load_s", "measured_bytes", "places", "queue", "rate", "ready", "ref", "resting", "retry_at", "scaled",
+        "scaler", "turn", "version", "wish",
     )  # fmt: skip
 
     def __init__(self, version: ModelVersion, limits: PoolLimits, endpoint: Endpoint | None) -> None:
@@ -66,6 +66,8 @@ class Slot:
         """One copy is wanted without a request: preload, restart, restoration."""
         self.scaled = 0
         """Copies autoscaling wants."""
+        self.resting = False
+        """Unloaded by order: standing orders start no copy before the next request or order."""
         self.blocked: str | None = None
         """What its load waits for, in words."""
         self.failures = 0
@@ -77,6 +79,8 @@ class Slot:
         self.load_s: float | None = None
         self.measured_bytes: int | None = None
         self.rate = ServiceRate()
+        self.places = 1
+        """Of the copy that was ready last."""
         self.keep_alive_s: float | None = None
         """As the last request that named one asked for."""
         self.turn = 0
@@ -118,13 +122,13 @@ class Slot:
         """Call after every change of a copy's state."""
         self.ready = [copy for copy in self.copies if copy.state is InstanceState.READY]
 
-    def wanted(self, now: float) -> int:
-        """Copies to start now: the first one for whoever waits, the others for those who ordered them."""
+    def wanted(self) -> int:
+        """Copies to start: the first one for whoever waits, the others for those who ordered them."""
         live = self.live()
-        if self.retry_at > now and not live:
-            return 0
         if len(self.queue) and not live:
             return 1
+        if self.resting:
+            return 0
         return max(0, max(int(self.wish), self.directive.min_copies, self.scaled) - live)
 
     def waiters(self) -> list[Waiter]:
@@ -137,11 +141,11 @@ class Slot:
 
     def expected_wait_s(self, now: float, position: int | None = None) -> float | None:
         """Seconds until a place is free for who stands at ``position`` (default: a newcomer); ``None``: unknown."""
-        width = sum(copy.places for copy in self.ready)
+        width = sum(copy.places for copy in self.ready) or self.places
         left: float | None = None
         if not self.ready:
             loading = [copy for copy in self.copies if copy.state is InstanceState.LOADING]
             elapsed = now - loading[0].load_started if loading else 0.0
             left = load_left_s(elapsed, self.load_s)
         place = len(self.queue) if position is None else position
-        return expected_wait_s(position=place, width=max(1, width), held_s=self.rate.held_s, load_left_s=left)
+        return expected_wait_s(position=place, width=width, held_s=self.rate.held_s, load_left_s=left)
