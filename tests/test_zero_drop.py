@@ -45,7 +45,8 @@ def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
 
 @pytest.mark.requirement("SWP-2", "POOL-3")
 def test_nothing_is_dropped_while_six_models_share_the_memory_of_two() -> None:
-    code, found, errors = run("--requests", "400", "--swaps", "15", "--clients", "32", "--limit-s", "60", "--seed", "7")
+    size = ("--requests", "400", "--swaps", "15", "--clients", "32", "--limit-s", "60", "--seed", "7")
+    code, found, errors = run(*size, "--pool", "min_residency_s = 0.2\nmax_wait_s = 1.0")
     assert code == 0, (found, errors)
     assert found["reached"]
     assert found["requests"] >= 400
@@ -60,12 +61,11 @@ def test_nothing_is_dropped_while_six_models_share_the_memory_of_two() -> None:
     assert found["thrash"] >= 1
 
 
-def peer(tmp_path: Path, change: dict[str, Any], *more: str) -> tuple[int, dict[str, Any], str]:
+def peer(fleet: ModuleType, tmp_path: Path, change: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
     """A run against another server, of whose second model something was changed after its words were noted."""
     prepared, running = tmp_path / "prepared", tmp_path / "running"
-    command = [sys.executable, str(BENCHMARKS / "zero_drop.py"), "--models", "2", "--prepare"]
     for folder in (prepared, running):
-        subprocess.run([*command, str(folder)], check=True, capture_output=True, timeout=30)
+        fleet.prepare(folder, ["m0", "m1"], fleet.Timing())
     script = running / "m1.json"
     script.write_text(json.dumps({**json.loads(script.read_text()), **change}))
     with socket.socket() as probe:
@@ -74,7 +74,7 @@ def peer(tmp_path: Path, change: dict[str, Any], *more: str) -> tuple[int, dict[
     start = f"{sys.executable} -m {SERVER} {running / 'm0.json'} {script} --port {port}"
     return run(
         *("--url", f"http://127.0.0.1:{port}", "--models", "m0,m1", "--start-command", start),
-        *("--expect", str(prepared), "--requests", "120", "--clients", "4", "--limit-s", "30", *more),
+        *("--expect", str(prepared), "--requests", "120", "--clients", "4", "--limit-s", "30"),
     )
 
 
@@ -89,9 +89,9 @@ def peer(tmp_path: Path, change: dict[str, Any], *more: str) -> tuple[int, dict[
     ids=["a cut stream", "half an event", "an error status", "garbage"],
 )
 def test_what_another_server_drops_is_counted_and_fails_the_run(
-    tmp_path: Path, change: dict[str, Any], counted: str
+    modules: dict[str, ModuleType], tmp_path: Path, change: dict[str, Any], counted: str
 ) -> None:
-    code, found, errors = peer(tmp_path, change)
+    code, found, errors = peer(modules["fleet"], tmp_path, change)
     assert code == 1, errors
     assert found[counted] > 0, found
     assert found["requests"] >= 120
@@ -99,16 +99,20 @@ def test_what_another_server_drops_is_counted_and_fails_the_run(
     assert {key: found[key] for key in others} == dict.fromkeys(others, 0), found["examples"]
 
 
-def test_another_server_that_drops_nothing_passes_and_its_unknown_loads_stay_unknown(tmp_path: Path) -> None:
-    code, found, errors = peer(tmp_path, {})
+def test_another_server_that_drops_nothing_passes_and_its_unknown_loads_stay_unknown(
+    modules: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    code, found, errors = peer(modules["fleet"], tmp_path, {})
     assert code == 0, (found, errors)
     assert found["swaps"] is None
     assert found["thrash"] is None
     assert found["left_behind"] is None
 
 
-def test_a_model_that_says_something_else_before_the_run_stops_it(tmp_path: Path) -> None:
-    code, found, errors = peer(tmp_path, {"answers": []})
+def test_a_model_that_says_something_else_before_the_run_stops_it(
+    modules: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    code, found, errors = peer(modules["fleet"], tmp_path, {"answers": []})
     assert code == 1
     assert not found
     assert "m1 does not answer properly" in errors
