@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import assert_never
 
-from podium.core import planning
+from podium.core import planning, relief
 from podium.domain.instance import InstanceState
 from podium.errors import Overloaded, PodiumError
 from podium.ports import RAM
@@ -32,6 +32,7 @@ class Placer:
         self._timer: asyncio.TimerHandle | None = None
         self._planning = False
         self._again = False
+        self._relieved_at = float("-inf")
         self.waiting = False
         """Somebody waits for what is not loading yet: a place that comes free is worth a new plan."""
         self.hoping = False
@@ -52,6 +53,16 @@ class Placer:
                 self._once()
         finally:
             self._planning = False
+
+    def relieve(self, now: float) -> None:
+        """Drain what is idle while more is held than the budget: it was lowered, or instances grew."""
+        if now < self._relieved_at + _PATIENT_S:
+            return  # reading what processes use costs some 50 µs each
+        self._relieved_at = now
+        copies = {copy.id: copy for copy in self._state.copies() if copy.state in _HOLDING}
+        if copies:
+            for name in relief.surplus(self.snapshot(now, [])):
+                self._loader.drain(copies[name], "more memory is held than the budget allows")
 
     def stop(self) -> None:
         """No more plans by the clock."""

@@ -290,11 +290,8 @@ class Pool:
                 self._grant(copy.slot)
             self._expire(copy, now)
         self._scaler.tick(now)
-        if (
-            self._placer.waiting
-            or self._placer.hoping
-            or any(len(slot.queue) and not slot.live() for slot in self._slots.values())
-        ):
+        self._placer.relieve(now)
+        if self._placer.waiting or self._placer.hoping or any(slot.stands_still() for slot in self._slots.values()):
             self._placer.replan()
 
     def _expire(self, copy: Copy, now: float) -> None:

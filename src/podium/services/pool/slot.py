@@ -118,6 +118,10 @@ class Slot:
         """Copies that serve or are about to."""
         return sum(copy.state in (InstanceState.LOADING, InstanceState.READY) for copy in self.copies)
 
+    def stands_still(self) -> bool:
+        """True while somebody waits and nothing serves or loads."""
+        return len(self.queue) > 0 and not self.live()
+
     def sort_out(self) -> None:
         """Call after every change of a copy's state."""
         self.ready = [copy for copy in self.copies if copy.state is InstanceState.READY]
