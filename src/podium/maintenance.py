@@ -26,11 +26,12 @@ class Maintenance:
         self._recording = recording
 
     async def sweep(self) -> None:
-        """Dead processes, idle instances, memory peaks: four times a second."""
+        """Dead processes, idle instances, memory peaks, what was learned: four times a second."""
         while True:
             await asyncio.sleep(SWEEP_S)
             self._services.pool.sweep()
             self._meter.sweep()
+            self._services.learner.publish()
 
     async def hourly(self) -> None:
         """Retire what has been kept warm long enough, and keep the log within its bounds."""

@@ -35,6 +35,7 @@ from podium.services.benchmark_answers import PoolAnswers
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway as RequestGateway
+from podium.services.learner import Learner
 from podium.services.meter import Meter
 from podium.services.onboarding import Onboarding, Registration
 from podium.services.plane import Services
@@ -245,11 +246,14 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     )
     for spec in configured:
         policy.check_strategy(spec.strategy)
+    learner = Learner(policy.believe, lambda: [version.ref for version in registry.versions()])
     recorder = Recorder(
         store,
         clock,
         evidence=recorded.evidence,
         on_evidence=policy.learn,
+        on_outcomes=learner.outcomes,
+        on_feedback=learner.feedback,
         flush_interval_s=config.recording.flush_ms / 1000,
         capacity=config.recording.buffer,
     )
@@ -264,7 +268,12 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
 
     gateway_pool = Pool(catalogue.get, clock, limits, emit, free_bytes=host.free_bytes, measured=measured)
     directives = Directives(store=store, pool=gateway_pool, registry=registry, ordered=recorded.directives)
-    policy.refresh()
+
+    def versions_changed() -> None:
+        policy.refresh()
+        learner.changed()
+
+    versions_changed()
     stack.push_async_callback(catalogue.close)
     stack.push_async_callback(recorder.close)
     stack.push_async_callback(gateway_pool.close)
@@ -282,7 +291,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         id_prefix=prefix,
     )
     onboarding = Onboarding(
-        registry, gateway_pool, catalogue.get, clock, policy.refresh, load_timeout_s=config.pool.load_timeout_s
+        registry, gateway_pool, catalogue.get, clock, versions_changed, load_timeout_s=config.pool.load_timeout_s
     )
     benchmarks = Benchmarks(
         store=store,
@@ -322,6 +331,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         swapper=swapper,
         gateway=front,
         recorder=recorder,
+        learner=learner,
         benchmarks=benchmarks,
         store=store,
         host=host,

@@ -66,7 +66,14 @@ def set_task(
     max_memory_mb: Annotated[float | None, typer.Option(help="Most memory a model may take.")] = None,
     min_context: Annotated[int | None, typer.Option(min=0, help="Tokens of context needed.")] = None,
     prefer: Annotated[Preference | None, typer.Option(help="What to favour.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="balanced, classic, or one of your own.")] = None,
+    max_quality_loss: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.99, help="Quality that may be given up for what is favoured: 0.02 is 2 %."),
+    ] = None,
+    exploration: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of requests that may try other models, to learn.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="default, balanced, classic, or one of your own.")] = None,
     keyword: Annotated[list[str] | None, typer.Option(help="Word by which `auto` knows it; repeatable.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Forget the criteria set before.")] = False,
     as_json: AsJson = False,
@@ -74,6 +81,7 @@ def set_task(
     """Create a task or change it; what is not named stays as it is."""
     given: dict[str, Any] = {"capabilities": capability, "min_quality": min_quality, "max_latency_ms": max_latency_ms}
     given |= {"max_memory_mb": max_memory_mb, "min_context": min_context, "preference": prefer}
+    given["max_quality_loss"] = max_quality_loss
     changes = {name: value for name, value in given.items() if value is not None}
 
     async def work(podium: Podium) -> dict[str, Any]:
@@ -83,7 +91,9 @@ def set_task(
                 before = (await podium.task(task))["criteria"]
             except NotFound:
                 before = {}
-        return await podium.set_task(task, criteria={**before, **changes}, strategy=strategy, keywords=keyword)
+        return await podium.set_task(
+            task, criteria={**before, **changes}, strategy=strategy, keywords=keyword, exploration=exploration
+        )
 
     one = ask(work)
     if as_json:

@@ -232,9 +232,11 @@ class Podium:
         criteria: Mapping[str, Any] | None = None,
         strategy: str | None = None,
         keywords: Sequence[str] | None = None,
+        exploration: float | None = None,
     ) -> Json:
-        """Create a task or replace its criteria, strategy and keywords."""
+        """Create a task or replace its criteria, strategy, keywords and share of exploration."""
         body: Json = {"criteria": dict(criteria or {}), "strategy": strategy, "keywords": keywords}
+        body["exploration"] = exploration
         filled = {key: value for key, value in body.items() if value is not None}
         return await self.call("PUT", f"/api/v1/tasks/{_part(name)}", filled)
 

@@ -68,7 +68,7 @@ class Recording:
 class Selection:
     """How a version is chosen."""
 
-    strategy: Annotated[str, Meta(description="Strategy of tasks that name none")] = "balanced"
+    strategy: Annotated[str, Meta(description="Strategy of tasks that name none")] = "default"
     weights: Annotated[Mapping[str, Weights], Meta(description="Own presets: five weights, each >= 0, together 1")] = (
         field(default_factory=dict)
     )
@@ -91,6 +91,15 @@ class TaskEntry:
     )
     preference: Annotated[Preference | None, Meta(description="What to favour among the models left")] = None
     min_context: Annotated[int, Meta(ge=0, description="Tokens of context a model must offer")] = 0
+    max_quality_loss: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(
+            description="Share of the best quality that may be given up for `preference`; unset: 0 to 0.05 by preference"
+        ),
+    ] = None
+    exploration: Annotated[
+        Fraction | None, Meta(description="Share of requests that may try other models, to learn; unset: 0.01")
+    ] = None
     strategy: Annotated[str | None, Meta(description="Strategy of this task; unset: selection.strategy")] = None
     keywords: Annotated[frozenset[str], Meta(description="Words by which `auto` recognises the task")] = frozenset()
     binding: Annotated[str | None, Meta(description="name@version that serves the task from the start")] = None
@@ -105,9 +114,14 @@ class TaskEntry:
             hardware=self.hardware,
             preference=self.preference,
             min_context=self.min_context,
+            max_quality_loss=self.max_quality_loss,
         )
         return TaskSpec(
-            name=name, criteria=criteria, strategy=self.strategy or default_strategy, keywords=self.keywords
+            name=name,
+            criteria=criteria,
+            strategy=self.strategy or default_strategy,
+            exploration=self.exploration,
+            keywords=self.keywords,
         )
 
 

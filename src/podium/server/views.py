@@ -86,6 +86,7 @@ def task(spec: TaskSpec, binding: Binding | None, evidence: dict[str, Evidence])
     return {
         "task": spec.name,
         "strategy": spec.strategy,
+        "exploration": spec.exploration,
         "criteria": criteria(spec.criteria),
         "keywords": sorted(spec.keywords),
         "bound_to": binding.ref if binding else None,

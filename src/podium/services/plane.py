@@ -10,6 +10,7 @@ from podium.services.benchmark import Benchmarks
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway
+from podium.services.learner import Learner
 from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
 from podium.services.pool import Pool
@@ -32,6 +33,7 @@ class Services:
     swapper: Swapper
     gateway: Gateway
     recorder: Recorder
+    learner: Learner
     benchmarks: Benchmarks
     store: Store
     host: HostProbe

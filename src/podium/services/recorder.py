@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from podium.core.history import fold_all, fold_feedback
+from podium.core.feedback import Given, joined, read
+from podium.core.history import fold_all, fold_feedback, revise_feedback
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
 from podium.domain.swap import Event
-from podium.errors import Conflict, InvalidRequest, NotFound, StoreError
+from podium.errors import StoreError
 from podium.ports import Batch, Clock, Store
+from podium.services.joining import FeedbackStats, Joining
 
 Key = tuple[str, str]
 Pair = tuple[Decision, Outcome]
 CAPACITY = 50_000
 ROWS_PER_WRITE = 2_000
-REMEMBERED = 5_000
-"""How many newest decisions are known by id, to join feedback and to refuse duplicates without a read."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
 
 
@@ -45,7 +45,9 @@ class RecorderStats:
 class Recorder:
     """One per gateway, used from its event loop only.
 
-    ``on_evidence`` gets the changed rows, by (task, ref), after each fold; it must be quick and must not raise.
+    ``on_evidence`` gets the changed rows, by (task, ref), after each fold, ``on_outcomes`` the outcomes that were folded
+    and ``on_feedback`` each new score, ``on_revision`` a score with the one it replaces; they must be quick and must not
+    raise.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class Recorder:
         *,
         evidence: Mapping[Key, Evidence] | None = None,
         on_evidence: Callable[[Mapping[Key, Evidence]], None] | None = None,
+        on_outcomes: Callable[[Iterable[Outcome]], None] | None = None,
+        on_feedback: Callable[[Feedback], None] | None = None,
+        on_revision: Callable[[Feedback, Feedback], None] | None = None,
         flush_interval_s: float = 0.05,
         capacity: int = CAPACITY,
     ) -> None:
@@ -62,6 +67,9 @@ class Recorder:
         self._clock = clock
         self._evidence = dict(evidence or {})
         self._on_evidence = on_evidence
+        self._on_outcomes = on_outcomes
+        self._on_feedback = on_feedback
+        self._on_revision = on_revision
         self._interval_s = flush_interval_s
         self._capacity = capacity
         self._new: deque[tuple[float, Decision, Outcome]] = deque()
@@ -69,9 +77,7 @@ class Recorder:
         self._feedback: deque[Feedback] = deque()
         self._events: deque[Event] = deque()
         self._dirty: set[Key] = set()
-        self._known: OrderedDict[str, Outcome] = OrderedDict()
-        self._attempts: dict[str, list[Outcome]] = {}
-        self._scored: OrderedDict[tuple[str, str], Feedback] = OrderedDict()
+        self._joining = Joining(store, clock)
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -82,12 +88,17 @@ class Recorder:
     # ------------------------------------------------------------ the request path
 
     def record(self, decision: Decision, outcome: Outcome) -> None:
-        """Note one attempt. Microseconds; no I/O."""
+        """Note one attempt that ended. Microseconds; no I/O."""
+        self._joining.end(outcome.request_id)
         if len(self._new) + len(self._rows) >= self._capacity:
             self._make_room()
         self._new.append((self._clock.monotonic(), decision, outcome))
         if not self._wake.is_set():
             self._wake.set()
+
+    def begin(self, decision: Decision) -> None:
+        """Note that an attempt starts: ``record`` follows in any case, and feedback waits for it until then."""
+        self._joining.begin(decision)
 
     def event(self, event: Event) -> None:
         """Note an event. Microseconds; no I/O."""
@@ -98,42 +109,57 @@ class Recorder:
         self._wake.set()
 
     async def feedback(
-        self, request_id: str, score: float, *, source: str = "user", comment: str | None = None
-    ) -> Feedback:
-        """Join a score in [0, 1] to the answer of a request (its last attempt that succeeded, else its last).
+        self,
+        request_id: str,
+        score: float | None = None,
+        *,
+        source: str = "user",
+        comment: str | None = None,
+        thumbs: str | None = None,
+        label: str | None = None,
+        correction: str | None = None,
+    ) -> Feedback | None:
+        """Join feedback to the answer of a request (its last attempt that succeeded, else its last); see core/feedback.
 
-        The same score from the same source again changes nothing. Raises ``NotFound`` for a request that is not
-        on record, ``InvalidRequest`` for a score outside [0, 1], ``Conflict`` when that source gave another score.
+        A later word of the same source replaces its earlier one. ``None`` while the request is still under way: what
+        was said is held then and joins when it ends. Raises ``InvalidRequest``, and ``NotFound`` for a request that
+        is not on record.
         """
-        if not 0.0 <= score <= 1.0:
-            raise InvalidRequest(f"a score is between 0 and 1, not {score}", param="score")
-        self._fold()
-        outcome = await self._answer(request_id)
-        key = (outcome.decision_id, source)
-        recorded = await self._store.find_feedback(request_id)
-        earlier = self._scored.get(key) or next((f for f in recorded if (f.decision_id, f.source) == key), None)
-        if earlier is not None:
-            if earlier.score != score:
-                raise Conflict(
-                    f"{source} scored request {request_id} with {earlier.score:g} already; a score is given once"
-                )
-            return earlier
-        given = Feedback(
-            request_id=request_id,
-            decision_id=outcome.decision_id,
-            task=outcome.task,
-            ref=outcome.ref,
-            score=score,
-            at=self._clock.now(),
-            source=source,
-            comment=comment,
+        given = read(
+            request_id, score, thumbs=thumbs, label=label, correction=correction, comment=comment, source=source
         )
-        _remember(self._scored, key, given)
-        self._feedback.append(given)
-        place = (given.task, given.ref)
-        self._learn({place: fold_feedback(self._evidence.get(place, Evidence()), score)})
+        self._fold()
+        found = await self._joining.find(given)
+        return None if found is None else self._accept(given, *found)
+
+    def _accept(self, given: Given, answer: Outcome, earlier: Feedback | None = None) -> Feedback:
+        said = joined(given, answer, self._clock.now(), earlier)
+        self._joining.remember(said, earlier)
+        if said is earlier:
+            return said
+        if len(self._feedback) >= self._capacity:
+            self._feedback.popleft()
+            self._dropped += 1
+        self._feedback.append(said)
+        self._score(said, earlier)
         self._wake.set()
-        return given
+        return said
+
+    def _score(self, said: Feedback, earlier: Feedback | None) -> None:
+        """Teach the score, or its difference to the one it replaces."""
+        before = None if earlier is None else earlier.score
+        if said.score is None or said.score == before:
+            return
+        place = (said.task, said.ref)
+        evidence = self._evidence.get(place, Evidence())
+        if earlier is None or before is None:
+            self._learn({place: fold_feedback(evidence, said.score)})
+            if self._on_feedback is not None:
+                self._on_feedback(said)
+        else:
+            self._learn({place: revise_feedback(evidence, before, said.score)})
+            if self._on_revision is not None:
+                self._on_revision(said, earlier)
 
     # ------------------------------------------------------------ reading
 
@@ -141,6 +167,10 @@ class Recorder:
         """The newest evidence, by (task, ref), everything recorded so far folded in."""
         self._fold()
         return dict(self._evidence)
+
+    def feedback_stats(self) -> FeedbackStats:
+        """What became of feedback."""
+        return self._joining.stats()
 
     def stats(self) -> RecorderStats:
         """How recording keeps up."""
@@ -274,18 +304,23 @@ class Recorder:
         while self._new:
             row = self._new.popleft()
             outcome = row[2]
-            if outcome.decision_id in self._known:
+            if self._joining.knows(outcome.decision_id):
                 continue
-            self._note(outcome)
+            self._joining.note(outcome)
             self._rows.append(row)
             groups[outcome.task, outcome.ref].append(outcome)
         changed = {}
+        if self._on_outcomes is not None and groups:
+            self._on_outcomes(outcome for outcomes in groups.values() for outcome in outcomes)
         for key, outcomes in groups.items():
             before = self._evidence.get(key, Evidence())
             after = fold_all(before, outcomes)
             if after is not before:
                 changed[key] = after
         self._learn(changed)
+        for outcome in [outcome for outcomes in groups.values() for outcome in outcomes]:
+            for given, answer in self._joining.released(outcome.request_id):
+                self._accept(given, answer)
 
     def _learn(self, changed: Mapping[Key, Evidence]) -> None:
         if not changed:
@@ -295,27 +330,6 @@ class Recorder:
         if self._on_evidence is not None:
             self._on_evidence(changed)
 
-    def _note(self, outcome: Outcome) -> None:
-        self._known[outcome.decision_id] = outcome
-        self._attempts.setdefault(outcome.request_id, []).append(outcome)
-        if len(self._known) > REMEMBERED:
-            _, old = self._known.popitem(last=False)
-            attempts = self._attempts[old.request_id]
-            attempts.remove(old)
-            if not attempts:
-                del self._attempts[old.request_id]
-
-    async def _answer(self, request_id: str) -> Outcome:
-        attempts = self._attempts.get(request_id)
-        if not attempts:
-            attempts = [outcome for _, outcome in await self._store.find_decisions(request_id)]
-        if not attempts:
-            raise NotFound(
-                f"no request {request_id[:64]!r} is on record; the header x-request-id of a reply names it",
-                param="request_id",
-            )
-        return next((outcome for outcome in reversed(attempts) if outcome.success), attempts[-1])
-
     def _make_room(self) -> None:
         """Drop the oldest row; what is not folded yet is folded first, so that no evidence is lost."""
         if not self._rows:
@@ -324,8 +338,3 @@ class Recorder:
             self._rows.popleft()
             self._dropped += 1
 
-
-def _remember(known: OrderedDict[tuple[str, str], Feedback], key: tuple[str, str], given: Feedback) -> None:
-    known[key] = given
-    if len(known) > REMEMBERED:
-        known.popitem(last=False)

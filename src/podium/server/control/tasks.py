@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.task import TaskSpec
 from podium.ports import Page
@@ -24,6 +24,7 @@ class TaskBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     criteria: dict[str, Any] | None = None
     strategy: str | None = None
+    exploration: float | None = Field(default=None, ge=0, le=1)
     keywords: list[str] | None = None
 
 
@@ -70,6 +71,8 @@ async def set_task(task: str, body: TaskBody, services: ServicesDep) -> views.Js
     if body.strategy is not None:
         services.selector.check_strategy(body.strategy)
         spec = replace(spec, strategy=body.strategy)
+    if body.exploration is not None:
+        spec = replace(spec, exploration=body.exploration)
     if body.keywords is not None:
         spec = replace(spec, keywords=frozenset(word.lower() for word in body.keywords))
     await services.tasks.put(spec)
