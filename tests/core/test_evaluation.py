@@ -66,9 +66,9 @@ def judged(rows, target, **options):
     ("logging", "target"), [(UNIFORM, TASK_BEST), (UNIFORM, SOFTMAX), (EXPLORING, TASK_BEST), (EXPLORING, UNIFORM)]
 )
 def test_estimates_are_unbiased_and_their_intervals_hold_the_truth(logging, target):
-    # Seeds 0 to 249, 600 decisions each, nominal 95 %: the standard error of a coverage is .014, so the bound for each is
+    # Seeds 0 to 159, 600 decisions each, nominal 95 %: the standard error of a coverage is .017, so the bound for each is
     # two of them below .93. Over all comparisons together it is .93 itself.
-    truth, gain, logs = worth(target), worth(target) - worth(logging), 250
+    truth, gain, logs = worth(target), worth(target) - worth(logging), 160
     held, values, wrong = np.zeros(4), [], 0
     for seed in range(logs):
         one = judged(log(np.random.default_rng([seed, 7]), logging, 600), Fixed(target)).overall
@@ -79,7 +79,7 @@ def test_estimates_are_unbiased_and_their_intervals_hold_the_truth(logging, targ
     bias = np.mean(values, axis=0) - [truth, truth, truth, gain]
     error = np.std(values, axis=0) / math.sqrt(logs)
     assert np.all(np.abs(bias) < 3.5 * error + 0.001), bias / error
-    assert np.all(held / logs >= 0.93 - 2 * 0.014), held / logs
+    assert np.all(held / logs >= 0.93 - 2 * 0.017), held / logs
     assert 0.93 <= held.mean() / logs <= 0.98, held / logs
     assert wrong == 0
 
