@@ -250,6 +250,8 @@ class Recorded:
     unfinished_swaps: tuple[Swap, ...]
     directives: Mapping[str, Directive] = field(default_factory=dict)
     """Standing orders about versions, by ref."""
+    learned: Mapping[str, bytes] = field(default_factory=dict)
+    """What learners kept, by name."""
     keep_until: Mapping[str, float] = field(default_factory=dict)
     """Until when (Unix seconds) each deprecated version is kept warm, by ref."""
 
@@ -288,6 +290,10 @@ class Store(Protocol):
         ...
 
     async def set_profile(self, ref: str, profile: Profile) -> None: ...
+
+    async def save_learned(self, name: str, content: bytes, at: float) -> None:
+        """Replace the whole state of one learner."""
+        ...
 
     async def set_directive(self, ref: str, directive: Directive | None) -> None:
         """Standing orders for a version; ``None`` removes them."""

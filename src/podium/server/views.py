@@ -78,6 +78,7 @@ def criteria(item: Criteria) -> Json:
         "hardware": sorted(item.hardware) if item.hardware is not None else None,
         "preference": item.preference,
         "min_context": item.min_context,
+        "max_quality_loss": item.max_quality_loss,
     }
 
 

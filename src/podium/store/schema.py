@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 
@@ -99,6 +99,14 @@ aliases = Table(
     metadata,
     Column("alias", Text, primary_key=True),
     Column("target", Text, nullable=False),
+)
+
+learned = Table(
+    "learned",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False, comment="whole state of one learner, with its own version"),
+    Column("saved_at", Float, nullable=False),
 )
 
 directives = Table(

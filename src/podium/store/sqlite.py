@@ -19,7 +19,7 @@ from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.errors import StoreError
 from podium.ports import Batch, Page, Recorded
-from podium.store import benchmarks, directives, engine, ledger, tasks, versions
+from podium.store import benchmarks, directives, engine, learned, ledger, tasks, versions
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -55,6 +55,9 @@ class SqliteStore:
 
     async def set_profile(self, ref: str, profile: Profile) -> None:
         await self._writer.run(lambda connection: versions.put_profile(connection, ref, profile))
+
+    async def save_learned(self, name: str, content: bytes, at: float) -> None:
+        await self._writer.run(lambda connection: learned.put_learned(connection, name, content, at))
 
     async def set_directive(self, ref: str, directive: Directive | None) -> None:
         await self._writer.run(lambda connection: directives.put_directive(connection, ref, directive))
@@ -163,6 +166,7 @@ def _load(connection: Connection) -> Recorded:
         profiles=versions.all_profiles(connection),
         aliases=versions.all_aliases(connection),
         directives=directives.all_directives(connection),
+        learned=learned.all_learned(connection),
         tasks=tasks.all_tasks(connection),
         bindings=tasks.all_bindings(connection),
         evidence=ledger.all_evidence(connection),
