@@ -19,9 +19,9 @@ class Copy:
     """States: ``loading`` → ``ready`` → ``draining`` → ``stopped``, or ``failed``. Times are monotonic seconds."""
 
     __slots__ = (
-        "active", "breaker", "device", "ended", "evicted", "facts", "id", "idle", "instance", "last_sign", "last_used",
-        "limit", "load_started", "loaded_at", "places", "probe_at", "probe_failures", "probing", "ready_at", "reserved_bytes",
-        "served", "settled", "sick", "slot", "state", "stopping", "troubled", "warmed",
+        "active", "breaker", "device", "drained", "ended", "evicted", "facts", "id", "idle", "instance", "last_sign", "last_used",
+        "limit", "load_started", "loaded_at", "places", "probe_at", "probe_failures", "probing", "ready_at",
+        "reserved_bytes", "served", "settled", "sick", "slot", "state", "stopping", "troubled", "warmed",
     )  # fmt: skip
 
     def __init__(self, slot: Slot, number: int, device: str, reserved_bytes: int, now: float) -> None:
@@ -61,6 +61,8 @@ class Copy:
         """What balancing sees of it."""
         self.evicted: tuple[str, ...] = ()
         """Versions that were stopped to make room for it; restored if it fails to load."""
+        self.drained: asyncio.Task[object] | None = None
+        """Ends when it is stopped."""
         self.idle = asyncio.Event()
         self.settled = asyncio.Event()
         """Set when loading has ended, well or not."""

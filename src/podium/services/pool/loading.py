@@ -124,7 +124,8 @@ class Loader:
         if not copy.slot.live():
             copy.slot.scaled = 0  # further copies come back with the demand for them
         self._state.emit("instance.draining", copy.slot.ref, instance=copy.id, reason=reason)
-        return self._state.spawn(self._drain(copy, reason))
+        copy.drained = self._state.spawn(self._drain(copy, reason))
+        return copy.drained
 
     async def _drain(self, copy: Copy, reason: str) -> None:
         instance, state = copy.instance, self._state
@@ -181,7 +182,9 @@ class Loader:
         return sum(
             other.reserved_bytes
             for other in self._state.copies()
-            if other.device == copy.device and (other.state is InstanceState.LOADING or other.ready_at >= since)
+            if other is not copy
+            and other.device == copy.device
+            and (other.state is InstanceState.LOADING or other.ready_at >= since)
         )
 
     # ------------------------------------------------------------ crash

@@ -400,6 +400,8 @@ class Pool:
                 await copy.settled.wait()
             if copy.state is InstanceState.READY:
                 stopping.append(self._loader.drain(copy, reason))
+            elif copy.state is InstanceState.DRAINING and copy.drained is not None:
+                stopping.append(copy.drained)
         if stopping:
             await asyncio.wait(stopping)
         return bool(stopping)
