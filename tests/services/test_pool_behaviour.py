@@ -49,7 +49,7 @@ async def test_a_busy_model_keeps_serving_until_another_has_waited_long_enough(r
 
 @pytest.mark.requirement("POOL-3", "SWP-2")
 @pytest.mark.parametrize("seconds", [0.1, 1.5], ids=["idle in between", "always busy"])
-@rigged(one_of("a", "b", "c", load_s=1.0, places=4), 100, max_wait_s=5.0, min_residency_s=3.0, residency_loads=4.0)
+@rigged(one_of("a", "b", "c", load_s=1.0, places=40), 100, max_wait_s=5.0, min_residency_s=3.0, residency_loads=4.0)
 async def test_requests_in_turn_for_models_that_do_not_fit_together_do_not_thrash(rig: Rig, seconds: float):
     asked = []
     began = rig.clock.time
