@@ -85,6 +85,16 @@ def fold_feedback(evidence: Evidence, score: float) -> Evidence:
     return replace(evidence, quality_sum=evidence.quality_sum + score, quality_samples=evidence.quality_samples + 1)
 
 
+def revise_feedback(evidence: Evidence, old: float, new: float) -> Evidence:
+    """Evidence with the score ``new`` in the place of ``old``, which was folded before. Raises ``ValueError``."""
+    if not (0.0 <= old <= 1.0 and 0.0 <= new <= 1.0):
+        raise ValueError(f"scores are between 0 and 1, not {old} and {new}")
+    if evidence.quality_samples == 0:
+        return fold_feedback(evidence, new)
+    total = min(float(evidence.quality_samples), max(0.0, evidence.quality_sum + new - old))
+    return replace(evidence, quality_sum=total)
+
+
 def success_rate(evidence: Evidence) -> float | None:
     """Share of outcomes that were delivered, in [0, 1]; ``None`` without outcomes."""
     return evidence.successes / evidence.samples if evidence.samples else None

@@ -87,13 +87,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """A score in [0, 1] somebody gave to an answer."""
+    """What somebody said of an answer. At most one per decision and source; a later one replaces it."""
 
     request_id: str
     decision_id: str
     task: str
     ref: str
-    score: float
+    score: float | None
+    """In [0, 1]; ``None`` when only words were given."""
     at: float
     source: str = "user"
     comment: str | None = None
+    label: str | None = None
+    """A short text such as "wrong language"; counted per task."""
+    correction_hash: str | None = None
+    """SHA-256 of the text the answer should have been, in hex; the text itself is not kept."""
+    correction_chars: int | None = None

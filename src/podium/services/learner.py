@@ -56,7 +56,27 @@ class Learner:
 
     def feedback(self, given: Feedback) -> None:
         """Somebody scored an answer."""
-        self.score(given.task, given.ref, given.score, WEIGHTS.get(given.source, 1.0))
+        if given.score is not None:
+            self.score(given.task, given.ref, given.score, WEIGHTS.get(given.source, 1.0))
+
+    def revised(self, given: Feedback, earlier: Feedback) -> None:
+        """Somebody gave another score in the place of an earlier one."""
+        if given.score is not None and earlier.score is not None:
+            self.revise(given.task, given.ref, earlier.score, given.score, WEIGHTS.get(given.source, 1.0))
+
+    def revise(self, task: str, ref: str, old: float, new: float, weight: float = 1.0) -> None:
+        """A score that was learned from is taken back and ``new`` put in its place; what is no score is counted."""
+        fits = self._bandit.fits
+        try:
+            self._bandit.revise(task, ref, old, new, weight)
+        except ValueError:
+            self.refused += 1
+            return
+        self._tasks.add(task)
+        self._dirty.add(task)
+        if self._bandit.fits != fits:
+            self._dirty |= self._tasks
+            self._dirty.add(ANY_TASK)
 
     def score(self, task: str, ref: str, score: float, weight: float = 1.0) -> None:
         """A version earned a score in [0, 1] on a task; what is no score is counted and left out."""

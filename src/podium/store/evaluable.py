@@ -32,7 +32,7 @@ def scored_decisions(path: Path) -> Iterator[Logged]:
         .select_from(schema.feedback)
         .join(schema.decisions, decisions.id == feedback.decision_id)
         .join(schema.choices, choices.digest == decisions.choice)
-        .where(decisions.parent.is_(None))
+        .where(decisions.parent.is_(None), feedback.score.is_not(None))
         .group_by(decisions.seq)
         .order_by(decisions.seq)
     )

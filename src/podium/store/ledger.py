@@ -1,7 +1,8 @@
 """Rows of decisions with their outcomes, choices, feedback and evidence. Commits nothing itself.
 
-A decision and its outcome are one row. What was chosen from is stored once per content in ``choices``. A decision,
-or a feedback of one source, that is there already is left as it is: repeating a batch changes nothing.
+A decision and its outcome are one row. What was chosen from is stored once per content in ``choices``. A decision that
+is there already is left as it is, feedback of one source takes the place of its earlier one: repeating a batch changes
+nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ _DECISION = (
 _FEEDBACK = tuple(c.name for c in schema.feedback.columns)
 
 _new_decision = upsert(schema.decisions).on_conflict_do_nothing(index_elements=["id"])
-_new_feedback = upsert(schema.feedback).on_conflict_do_nothing()
+_said = upsert(schema.feedback)
+_put_feedback = _said.on_conflict_do_update(
+    index_elements=["decision_id", "source"],
+    set_={name: _said.excluded[name] for name in _FEEDBACK if name not in {"decision_id", "source"}},
+)
 _choice = upsert(schema.choices)
 _put_choice = _choice.on_conflict_do_update(
     index_elements=["digest"], set_={"last_at": func.max(schema.choices.c.last_at, _choice.excluded.last_at)}
@@ -61,7 +66,7 @@ def write(connection: Connection, batch: Batch) -> None:
     if batch.decisions:
         _add_decisions(connection, batch.decisions)
     if batch.feedback:
-        connection.execute(_new_feedback, [{name: getattr(f, name) for name in _FEEDBACK} for f in batch.feedback])
+        connection.execute(_put_feedback, [{name: getattr(f, name) for name in _FEEDBACK} for f in batch.feedback])
     add_events(connection, batch.events)
     if batch.evidence:
         connection.execute(_put_evidence, [_evidence_row(key, row) for key, row in batch.evidence.items()])

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0007")
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 
@@ -214,10 +214,20 @@ feedback = Table(
     Column("request_id", Text, nullable=False),
     Column("task", Text, nullable=False),
     Column("ref", Text, nullable=False),
-    Column("score", Float, nullable=False),
+    Column("score", Float, comment="NULL: only words"),
     Column("at", Float, nullable=False),
     Column("comment", Text),
+    Column("label", Text),
+    Column("correction_hash", Text, comment="SHA-256, hex"),
+    Column("correction_chars", Integer),
     Index("ix_feedback_request_id", "request_id"),
+)
+
+knowledge = Table(
+    "knowledge",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("content", Text, nullable=False, comment="JSON object with its own version"),
 )
 
 evidence = Table(
