@@ -58,7 +58,7 @@ async def test_orders_for_one_task_are_carried_out_one_after_the_other(running: 
 
 
 @pytest.mark.requirement("SWP-1", "OPS-4")
-@pytest.mark.parametrize("state", [SwapState.REQUESTED, SwapState.VALIDATING, SwapState.PROMOTED])
+@pytest.mark.parametrize("state", [SwapState.REQUESTED, SwapState.PROMOTED])
 async def test_a_swap_that_cannot_be_recorded_moves_nothing(
     running: Gateway, monkeypatch: pytest.MonkeyPatch, state: SwapState
 ):
@@ -79,6 +79,27 @@ async def test_a_swap_that_cannot_be_recorded_moves_nothing(
     monkeypatch.undo()
     assert (await running.services.swapper.swap("jobs", "m@2", by="test")).ok
     assert bound(running) == "m@2"
+
+
+@pytest.mark.requirement("SWP-1", "SWP-12")
+async def test_a_swap_waits_for_one_commit_and_its_last_record_stands_for_a_lost_step(
+    running: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    store = running.services.store
+    save = store.save_swap
+    written: list[SwapState] = []
+
+    async def losing(swap: Swap, *rest: Any) -> None:
+        if swap.state is SwapState.VALIDATING:
+            raise StoreError("the disk was full for a moment")
+        await save(swap, *rest)
+        written.append(swap.state)
+
+    monkeypatch.setattr(store, "save_swap", losing)
+    assert (await running.services.swapper.swap("jobs", "m@2", by="test")).ok
+    assert written == [SwapState.WARMING, SwapState.PROMOTED]
+    (recorded, *_) = await store.swaps("jobs", Page())
+    assert (recorded.state, recorded.after) == (SwapState.PROMOTED, "m@2")
 
 
 @pytest.mark.requirement("SWP-1")

@@ -56,6 +56,7 @@ class Swapper:
         self._bindings = dict(bindings)
         self._timeout = load_timeout_s
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writing: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
 
     def binding(self, task: str) -> Binding | None:
         """Where a task is bound now."""
@@ -134,13 +135,13 @@ class Swapper:
             reason=reason,
         )
         try:
-            swap = await self._step(swap, SwapState.VALIDATING, "swap.started")
+            swap = self._step(swap, SwapState.VALIDATING, "swap.started")
             swap = self._compare(swap, version, strict=strict)
             verdict = swap.compatibility
             if verdict is not None and not verdict.compatible:
                 gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
                 return await self._fail(swap, f"{version.ref} cannot serve {task}: {gaps}")
-            swap = await self._step(swap, SwapState.WARMING, "swap.validated")
+            swap = self._step(swap, SwapState.WARMING, "swap.validated")
             warming = self._clock.monotonic()
             version = await self._onboarding.validate(version.ref, by)
             await self._pool.warm(version, self._timeout)
@@ -191,20 +192,30 @@ class Swapper:
         done = replace(swap, state=SwapState.PROMOTED, finished_at=now, load_ms=load_ms, swap_ms=elapsed)
         kind = "swap.completed" if swap.kind == "swap" else "swap.rolled_back"
         event = self._event(kind, done)
+        await asyncio.sleep(0)  # the steps before this one have reached the writer now, in their order
         await self._store.save_swap(done, binding, event)
+        await self._written(swap)
         self._bindings[swap.task] = binding
         self._selector.rebind(binding)
         self._publish(event)
         return replace(done, swap_ms=(self._clock.monotonic() - started) * 1000 - load_ms)
 
-    async def _step(self, swap: Swap, state: SwapState, kind: str) -> Swap:
+    def _step(self, swap: Swap, state: SwapState, kind: str) -> Swap:
+        """Record a step without waiting for the disk: the writer keeps the order, so that once the last step is durable
+        all are, and the traffic moves one commit after the order instead of three.
+        """
         swap = replace(swap, state=state)
         event = self._event(kind, swap)
-        await self._store.save_swap(swap, None, event)
+        self._writing[swap.id].append(asyncio.ensure_future(self._store.save_swap(swap, None, event)))
         self._publish(event)
         return swap
 
+    async def _written(self, swap: Swap) -> None:
+        """The earlier steps are on disk, or could not be written: then so could the last one not, and it said why."""
+        await asyncio.gather(*self._writing.pop(swap.id, ()), return_exceptions=True)
+
     async def _fail(self, swap: Swap, error: str) -> Swap:
+        await self._written(swap)
         failed = replace(swap, state=SwapState.FAILED, error=error, finished_at=self._clock.now())
         event = self._event("swap.failed", failed)
         try:
