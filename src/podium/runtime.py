@@ -254,6 +254,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         on_evidence=policy.learn,
         on_outcomes=learner.outcomes,
         on_feedback=learner.feedback,
+        on_revision=learner.revised,
         flush_interval_s=config.recording.flush_ms / 1000,
         capacity=config.recording.buffer,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,7 @@ def explain(request_id: RequestId, as_json: AsJson = False) -> None:
     for attempt in found.attempts:
         _explain(attempt)
     for given in found.feedback:
-        output.say(f"feedback {given['score']:g} by {given['source']}: {given['comment'] or '-'}")
+        output.say(f"feedback by {given['source']}: {said(given)}")
 
 
 def _explain(attempt: Attempt) -> None:
@@ -50,16 +51,36 @@ def _explain(attempt: Attempt) -> None:
 
 def feedback(
     request_id: RequestId,
-    score: Annotated[float, typer.Option(min=0, max=1, help="0 useless, 1 perfect.")],
+    score: Annotated[float | None, typer.Option(min=0, max=1, help="0 useless, 1 perfect.")] = None,
+    thumbs: Annotated[bool | None, typer.Option("--up/--down", help="In the place of a score: 1 or 0.")] = None,
+    label: Annotated[str | None, typer.Option(help="What kind of fault, such as 'wrong language'.")] = None,
+    correction: Annotated[str | None, typer.Option(help="What it should have been; counts as 0.")] = None,
     comment: Annotated[str | None, typer.Option(help="In words.")] = None,
+    source: Annotated[str, typer.Option(help="user, check, judge, agent or benchmark.")] = "user",
     as_json: AsJson = False,
 ) -> None:
-    """Say how good an answer was; selection learns from it."""
-    given = ask(lambda podium: podium.feedback(request_id, score, comment))
+    """Say how good an answer was; selection learns from it. A later word replaces the earlier one."""
+    word = None if thumbs is None else "up" if thumbs else "down"
+    given = ask(
+        lambda podium: podium.feedback(
+            request_id, score, comment, thumbs=word, label=label, correction=correction, source=source
+        )
+    )
     if as_json:
         output.emit_json(given)
+    elif not given["joined"]:
+        output.say(f"held: {given['reason']}; it joins {request_id} when that ends")
     else:
-        output.say(f"{given['score']:g} for {given['ref']} on {given['task']}")
+        output.say(f"{said(given)} for {given['ref']} on {given['task']}")
+
+
+def said(given: Mapping[str, Any]) -> str:
+    """One feedback in a few words."""
+    parts = [] if given["score"] is None else [f"{given['score']:g}"]
+    parts += [] if given["label"] is None else [f"label {given['label']!r}"]
+    parts += [] if given["correction_chars"] is None else [f"a correction of {given['correction_chars']} characters"]
+    parts += [] if given["comment"] is None else [f"comment {given['comment']!r}"]
+    return ", ".join(parts)
 
 
 def stats(as_json: AsJson = False) -> None:

@@ -260,9 +260,24 @@ class Podium:
         """Why each attempt of a request went where it went, and what it cost."""
         return explanation_of(await self.call("GET", f"/api/v1/decisions/{_part(request_id)}"))
 
-    async def feedback(self, request_id: str, score: float, comment: str | None = None) -> Json:
-        """Say how good an answer was, 0 to 1."""
-        body = {"request_id": request_id, "score": score, "comment": comment}
+    async def feedback(
+        self,
+        request_id: str,
+        score: float | None = None,
+        comment: str | None = None,
+        *,
+        thumbs: str | None = None,
+        label: str | None = None,
+        correction: str | None = None,
+        source: str = "user",
+    ) -> Json:
+        """Say how good an answer was: a score from 0 to 1 or ``thumbs`` (up, down), a label, what it should have been.
+
+        A later word of the same ``source`` replaces the earlier one. ``joined`` is false while the answer is still
+        being made. Raises ``NotFound`` for a request that is not on record.
+        """
+        said = {"score": score, "thumbs": thumbs, "label": label, "correction": correction, "comment": comment}
+        body = {"request_id": request_id, "source": source, **{k: v for k, v in said.items() if v is not None}}
         return await self.call("POST", "/api/v1/feedback", body)
 
     async def stats(self) -> Json:

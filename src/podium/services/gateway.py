@@ -183,6 +183,7 @@ class Gateway:
     async def _attempt(self, head: RequestHead, decision: Decision, out: Responder) -> None:
         version = self._registry.get(decision.served)
         attempt = Attempt(decision, head, self._clock)
+        self._recorder.begin(decision, head.needs)
         lease: Lease | None = None
         try:
             affinity = wire.affinity(head) if self._pool.copies(version.ref) > 1 else None

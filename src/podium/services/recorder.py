@@ -17,6 +17,7 @@ from podium.core.feedback import Given, joined, read
 from podium.core.history import fold_all, fold_feedback, revise_feedback
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
+from podium.domain.model import Capability
 from podium.domain.swap import Event
 from podium.errors import StoreError
 from podium.ports import Batch, Clock, Store
@@ -78,6 +79,8 @@ class Recorder:
         self._events: deque[Event] = deque()
         self._dirty: set[Key] = set()
         self._joining = Joining(store, clock)
+        self._with_tools: set[str] = set()
+        """Ids of decisions under way, or not folded yet, whose request offered tools."""
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -96,9 +99,11 @@ class Recorder:
         if not self._wake.is_set():
             self._wake.set()
 
-    def begin(self, decision: Decision) -> None:
+    def begin(self, decision: Decision, needs: frozenset[str] = frozenset()) -> None:
         """Note that an attempt starts: ``record`` follows in any case, and feedback waits for it until then."""
         self._joining.begin(decision)
+        if Capability.TOOLS in needs:
+            self._with_tools.add(decision.id)
 
     def event(self, event: Event) -> None:
         """Note an event. Microseconds; no I/O."""
@@ -304,6 +309,7 @@ class Recorder:
         while self._new:
             row = self._new.popleft()
             outcome = row[2]
+            self._with_tools.discard(outcome.decision_id)
             if self._joining.knows(outcome.decision_id):
                 continue
             self._joining.note(outcome)
@@ -337,4 +343,3 @@ class Recorder:
         if self._rows:
             self._rows.popleft()
             self._dropped += 1
-

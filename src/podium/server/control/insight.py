@@ -1,4 +1,4 @@
-"""Routes to look: decisions, feedback, statistics, costs, events, health."""
+"""Routes to look: decisions, statistics, costs, events, health."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core import history
 from podium.domain.evidence import Evidence
@@ -19,21 +18,14 @@ from podium.domain.swap import Event
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import views
+from podium.server.control import feedback
 from podium.server.control.access import Limit, ServicesDep
 from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
+router.include_router(feedback.router)
 probes = APIRouter(include_in_schema=False)
 _HEARTBEAT_S = 15.0
-
-
-class FeedbackBody(BaseModel):
-    """A score in [0, 1] for the answer to a request."""
-
-    model_config = ConfigDict(extra="forbid")
-    request_id: str
-    score: float = Field(ge=0, le=1)
-    comment: str | None = Field(default=None, max_length=2000)
 
 
 async def _flushed(services: Services) -> StoreError | None:
@@ -70,13 +62,6 @@ async def explain(request_id: str, services: ServicesDep) -> views.Json:
     }
 
 
-@router.post("/feedback", status_code=201)
-async def give_feedback(body: FeedbackBody, services: ServicesDep) -> views.Json:
-    """Tell how good an answer was. 404 when it joins no request."""
-    given = await services.recorder.feedback(body.request_id, body.score, comment=body.comment)
-    return views.feedback(given)
-
-
 def _evidence(services: Services) -> dict[tuple[str, str], Evidence]:
     return {
         (spec.name, ref): item
@@ -93,7 +78,12 @@ async def stats(services: ServicesDep) -> views.Json:
         {"task": task, "ref": ref, **views.evidence_json(item)}
         for (task, ref), item in sorted(_evidence(services).items())
     ]
-    return {"stats": rows, "recorder": _recorder(services), "uptime_s": time.time() - services.started_at}
+    return {
+        "stats": rows,
+        "recorder": _recorder(services),
+        "feedback": feedback.feedback_stats(services.recorder.feedback_stats()),
+        "uptime_s": time.time() - services.started_at,
+    }
 
 
 def _recorder(services: Services) -> views.Json:
