@@ -18,6 +18,10 @@ from podium.services.pool.slot import CRASHES_TOLERATED, Slot
 from podium.services.pool.state import State
 
 _LOOK_AGAIN_S = 0.02
+_SETTLED_S = 0.3
+"""Main memory comes back before a process is gone: what is free and has not grown for so long will not grow. The rest
+went to others, and the planner looks at what is really free anyway.
+"""
 _CAME_BACK = 0.8
 """Share of what an instance held that has to be free again; the rest may be others' doing."""
 
@@ -44,6 +48,8 @@ class Loader:
 
     def start(self, slot: Slot, device: str, evicted: tuple[str, ...]) -> None:
         """Begin to load one more copy; its memory is taken at once."""
+        if not slot.live():
+            slot.keep_alive_s = None
         copy = self._state.new_copy(slot, device)
         copy.evicted = evicted
         slot.blocked = None
@@ -94,7 +100,11 @@ class Loader:
         slot.error = error.message
         slot.wish = False
         pause = min(limits.backoff_s * 2 ** (slot.failures - 1), limits.backoff_max_s)
-        slot.retry_at = self._state.clock.monotonic() + (pause if isinstance(error, LoadFailed) else 0.0)
+        if isinstance(error, LoadFailed):
+            slot.retry_at = self._state.clock.monotonic() + pause
+            error.retry_after_s = error.retry_after_s or pause
+        else:
+            slot.retry_at = 0.0
         self._gone(copy, InstanceState.FAILED)
         self._state.emit("instance.failed", slot.ref, instance=copy.id, error=error.message[:300])
         for ref in copy.evicted:  # what had to go for nothing comes back, if there is still room for it
@@ -164,7 +174,9 @@ class Loader:
     async def _verify(self, copy: Copy, expected: int, began: float) -> None:
         """Wait until the operating system has the memory again; say so if it does not come back."""
         state = self._state
-        deadline = asyncio.get_running_loop().time() + state.limits.verify_s
+        now = asyncio.get_running_loop().time
+        deadline = now() + state.limits.verify_s
+        most, grown_at = 0, now()
         while True:
             free = state.free_bytes(copy.device)
             if free is None:
@@ -172,7 +184,9 @@ class Loader:
             missing = expected - self._taken(copy, began) - free
             if missing <= 0:
                 return
-            if asyncio.get_running_loop().time() >= deadline or state.closing:
+            if free > most + MB:
+                most, grown_at = free, now()
+            if now() >= deadline or state.closing or (copy.device == RAM and now() - grown_at >= _SETTLED_S):
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
         state.emit("memory.missing", copy.slot.ref, instance=copy.id, device=copy.device, missing_mb=missing // MB)

@@ -82,7 +82,7 @@ class Slot:
         self.places = 1
         """Of the copy that was ready last."""
         self.keep_alive_s: float | None = None
-        """As the last request that named one asked for."""
+        """As the last request since its load that named one asked for."""
         self.turn = 0
         self.scaler = Scaler(self.scale_rules())
 
