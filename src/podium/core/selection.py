@@ -157,13 +157,16 @@ def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapsho
     )
 
 
-def drawn(choice: Choice, ref: str, loaded: int) -> Choice:
-    """The choice as it stands when ``ref`` came out of the draw, ``loaded`` of its alternatives being drawable."""
+def drawn(choice: Choice, ref: str, able: tuple[str, ...]) -> Choice:
+    """The choice as it stands when ``ref`` came out of the draw among ``choice.chosen`` and the alternatives ``able``."""
     if ref == choice.chosen:
-        return replace(choice, propensity=1.0 - choice.exploration * loaded)
+        return replace(choice, propensity=1.0 - choice.exploration * len(able), alternatives=able)
     others = tuple(other for other in (choice.chosen, *choice.fallbacks) if other != ref)
     reason = f"drawn to learn ({choice.exploration:.2%} each); otherwise {choice.chosen}: {choice.reason}"
-    return replace(choice, chosen=ref, propensity=choice.exploration, fallbacks=others, reason=reason)
+    able = (choice.chosen, *(other for other in able if other != ref))
+    return replace(
+        choice, chosen=ref, propensity=choice.exploration, fallbacks=others, reason=reason, alternatives=able
+    )
 
 
 def _best(snapshot: PolicySnapshot, query: Query, frame: _Frame, ranked: list[Candidate]) -> tuple[Candidate, str]:

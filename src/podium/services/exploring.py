@@ -16,8 +16,6 @@ from podium.services import wire
 from podium.services.sessions import Sessions
 
 MOST_DRAWN = 1_000
-KEPT = -1
-"""Stands for a session that goes on, where otherwise the number of drawable versions is."""
 
 
 class Explorer:
@@ -27,35 +25,35 @@ class Explorer:
         self._draw = draw
         self._loaded = loaded
         self._sessions = Sessions()
-        self._drawn: dict[tuple[int, str, int], tuple[Choice, Choice]] = {}
+        self._drawn: dict[tuple[int, str, str, tuple[str, ...]], tuple[Choice, Choice]] = {}
 
     def settle(self, choice: Choice, head: RequestHead) -> Choice:
         """The choice this request really gets."""
         if head.session is not None:
             before = self._sessions.served(choice.task, head.session)
             if before is not None and before != choice.chosen and before in choice.fallbacks:
-                return self._remembered(choice, before, KEPT)
+                return self._made(choice, before, (), kept=True)
             if before is not None:
-                return self._remembered(choice, choice.chosen, 0)
+                return self._made(choice, choice.chosen, ())
         if wire.in_tool_loop(head):
-            return self._remembered(choice, choice.chosen, 0)
-        able = [ref for ref in choice.alternatives if self._loaded(ref)]
+            return self._made(choice, choice.chosen, ())
+        able = tuple(ref for ref in choice.alternatives if self._loaded(ref))
         place = int(self._draw() / choice.exploration)
-        return self._remembered(choice, able[place] if place < len(able) else choice.chosen, len(able))
+        return self._made(choice, able[place] if place < len(able) else choice.chosen, able)
 
     def served(self, task: str, session: str, ref: str) -> None:
         """Remember what answered a session."""
         self._sessions.note(task, session, ref)
 
-    def _remembered(self, choice: Choice, ref: str, loaded: int) -> Choice:
+    def _made(self, choice: Choice, ref: str, able: tuple[str, ...], *, kept: bool = False) -> Choice:
         """Made once per choice and outcome of the draw: requests share it, and so does the log."""
-        key = (id(choice), ref, loaded)
+        key = (id(choice), ref, "kept" if kept else "drawn", able)
         found = self._drawn.get(key)
         if found is not None and found[0] is choice:
             return found[1]
         if len(self._drawn) >= MOST_DRAWN:
             self._drawn.clear()
-        made = _kept(choice, ref) if loaded == KEPT else drawn(choice, ref, loaded)
+        made = _kept(choice, ref) if kept else drawn(choice, ref, able)
         self._drawn[key] = (choice, made)
         return made
 
@@ -63,4 +61,4 @@ class Explorer:
 def _kept(choice: Choice, ref: str) -> Choice:
     """The session goes on where it was: certain, given the session."""
     reason = f"the session was served by {ref} before; without it {choice.chosen}: {choice.reason}"
-    return replace(drawn(choice, ref, 0), strategy="session", propensity=1.0, reason=reason)
+    return replace(drawn(choice, ref, ()), strategy="session", propensity=1.0, reason=reason, alternatives=())

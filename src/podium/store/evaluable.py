@@ -58,5 +58,6 @@ def scored_decisions(path: Path) -> Iterator[Logged]:
 
 @lru_cache(maxsize=1_000)
 def _offered(content: bytes) -> tuple[str, ...]:
-    """The versions that passed the filters."""
-    return tuple(candidate.ref for candidate in unpack_choice(content).candidates if candidate.dropped is None)
+    """The versions that could be drawn: the chosen one alone when it was certain."""
+    choice = unpack_choice(content)
+    return tuple(sorted({choice.chosen, *choice.alternatives}))

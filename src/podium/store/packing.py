@@ -76,6 +76,8 @@ def pack_choice(choice: Choice) -> tuple[bytes, bytes]:
             (expected.quality, expected.latency_ms, expected.memory_mb, expected.samples),
             names,
             rows,
+            choice.alternatives,
+            choice.exploration,
         )
     )
     return blake2b(content, digest_size=16).digest(), content
@@ -83,7 +85,9 @@ def pack_choice(choice: Choice) -> tuple[bytes, bytes]:
 
 def unpack_choice(content: bytes) -> Choice:
     """The choice that ``pack_choice`` packed."""
-    task, strategy, chosen, propensity, fallbacks, reason, confidence, expected, names, rows = _unpack.decode(content)
+    fields = _unpack.decode(content)
+    task, strategy, chosen, propensity, fallbacks, reason, confidence, expected, names, rows = fields[:10]
+    alternatives, exploration = fields[10:12] or ((), 0.0)  # rows of earlier versions end before them
     quality, latency_ms, memory_mb, samples = expected
     return Choice(
         task=task,
@@ -95,6 +99,8 @@ def unpack_choice(content: bytes) -> Choice:
         confidence=confidence,
         candidates=tuple(_candidate(row, names) for row in rows),
         expected=Expected(quality=quality, latency_ms=latency_ms, memory_mb=memory_mb, samples=samples),
+        alternatives=tuple(alternatives),
+        exploration=exploration,
     )
 
 
