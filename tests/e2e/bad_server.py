@@ -63,7 +63,8 @@ class _Server:
         self._switch = switch
         self._log = log
         self._port = port
-        self._held = bytearray(os.urandom(1) * (hold_mb * 1024 * 1024))
+        self._held = bytearray(hold_mb * 1024 * 1024)
+        self._held[::4096] = b"x" * (len(self._held) // 4096)
 
     def state(self) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(self._switch.read_text())
