@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from podium import seeds
 from podium._version import __version__
 from podium.config import Config, difference, prepare_home, reread
 from podium.domain.request import Ticket
@@ -32,6 +33,7 @@ from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
 from podium.services.benchmark import Benchmarks
 from podium.services.benchmark_answers import PoolAnswers
+from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway as RequestGateway
@@ -154,6 +156,7 @@ class Gateway:
                 await self.services.tasks.put(type(old.tasks[name])().spec(name, new.selection.strategy))
             self.services.pool.limits = pool_limits(new, self._host)
             self.services.gateway.limits = gateway_limits(new)
+            self.services.classifier.learn = new.selection.learn_tasks
             self.services.selector.refresh()
             summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
             if changes.models_removed:
@@ -280,6 +283,8 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     stack.push_async_callback(gateway_pool.close)
     recorder.start()
     meter = Meter(clock)
+    classifier = TaskClassifier(store, clock, seeds, recorded.learned, learn=config.selection.learn_tasks)
+    stack.push_async_callback(classifier.close)
     front = RequestGateway(
         registry=registry,
         selector=policy,
@@ -290,6 +295,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         clock=clock,
         limits=gateway_limits(config),
         id_prefix=prefix,
+        classifier=classifier,
     )
     onboarding = Onboarding(
         registry, gateway_pool, catalogue.get, clock, versions_changed, load_timeout_s=config.pool.load_timeout_s
@@ -333,6 +339,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         gateway=front,
         recorder=recorder,
         learner=learner,
+        classifier=classifier,
         benchmarks=benchmarks,
         store=store,
         host=host,
@@ -353,7 +360,9 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     async def declared() -> None:
         warnings.extend(await apply_models(services, config, tuple(config.models)))
 
-    await stack.enter_async_context(_background(maintenance.sweep(), maintenance.hourly(), declared()))
+    await stack.enter_async_context(
+        _background(maintenance.sweep(), maintenance.hourly(), declared(), classifier.run())
+    )
     stack.push_async_callback(gateway.stop_serving)
     return gateway
 

@@ -72,6 +72,9 @@ class Selection:
     weights: Annotated[Mapping[str, Weights], Meta(description="Own presets: five weights, each >= 0, together 1")] = (
         field(default_factory=dict)
     )
+    learn_tasks: Annotated[
+        bool, Meta(description="Learn to recognise tasks from requests that name theirs; false also forgets what was")
+    ] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

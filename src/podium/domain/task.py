@@ -34,6 +34,8 @@ class Criteria:
     """Tokens the prompt and the answer need, at least."""
     max_quality_loss: float | None = None
     """Share of the best version's quality that may be given up for what ``preference`` favours, in [0, 1)."""
+    soft: frozenset[str] = frozenset()
+    """Which of ``min_quality`` and ``max_latency_ms`` only rank and flag, and drop nobody: what was learned, not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,3 +83,5 @@ class Classification:
     rule: str
     abstained: bool = False
     scores: Mapping[str, float] | None = None
+    difficulty: float | None = None
+    """How hard the prompt looks, in [0, 1); ``None`` when nobody looked: the caller named the task."""

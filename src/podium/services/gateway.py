@@ -15,7 +15,6 @@ from typing import Protocol
 
 import msgspec
 
-from podium.core.classify import classify
 from podium.domain.decision import Choice, Decision
 from podium.domain.model import ModelVersion
 from podium.domain.request import RequestHead, Ticket
@@ -24,6 +23,7 @@ from podium.errors import NotFound, Overloaded, PodiumError, ProviderError, Prov
 from podium.ports import Call, Clock, Deadlines, Reply
 from podium.services import wire
 from podium.services.attempt import Attempt
+from podium.services.classifier import TaskClassifier
 from podium.services.exploring import Explorer
 from podium.services.meter import Meter
 from podium.services.policy import Policy
@@ -83,6 +83,7 @@ class Gateway:
         clock: Clock,
         limits: GatewayLimits,
         id_prefix: str,
+        classifier: TaskClassifier,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._registry = registry
@@ -95,6 +96,7 @@ class Gateway:
         self.limits = limits
         self._explorer = Explorer(draw, pool.copies)
         self._prefix = id_prefix
+        self._classifier = classifier
         self._count = 0
 
     def new_id(self, kind: str) -> str:
@@ -141,13 +143,15 @@ class Gateway:
         task = found.task
         if not self._tasks.known(task):
             self._selector.meet(self._tasks.ensure(task))
+        if head.task is not None or head.model == f"task:{task}":
+            self._classifier.observe(head, task)
         choice = self._selector.choose(task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria)
         return found, self._explorer.settle(choice, head) if choice.alternatives else choice
 
     def _classify(self, head: RequestHead) -> Classification:
         if head.task is not None:
             return Classification(task=head.task, confidence=1.0, rule="explicit")
-        return classify(wire.prompt_sample(head), head.endpoint, head.needs, self._tasks.specs())
+        return self._classifier.classify(head, self._tasks.specs())
 
     def _chain(self, head: RequestHead, choice: Choice, criteria: Criteria | None) -> tuple[str, ...] | None:
         """The configured fallbacks of what was asked for, as far as they can serve it; ``None`` when none are."""

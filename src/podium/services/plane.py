@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from podium.ports import Clock, HostProbe, Provider, Store
 from podium.services.benchmark import Benchmarks
+from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway
@@ -34,6 +35,7 @@ class Services:
     gateway: Gateway
     recorder: Recorder
     learner: Learner
+    classifier: TaskClassifier
     benchmarks: Benchmarks
     store: Store
     host: HostProbe
