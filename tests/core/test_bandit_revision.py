@@ -22,8 +22,8 @@ def test_a_revised_score_leaves_the_sums_of_a_policy_that_never_saw_the_old_one(
         once.observe("t", "a", score, weight=weight)
         right.observe("t", "a", new if place == at else score, weight=weight)
     once.revise("t", "a", scores[at][0], new, scores[at][1])
-    for name in ("_n", "_total", "_squares"):
-        assert getattr(once, name)[0, 0] == pytest.approx(getattr(right, name)[0, 0], abs=1e-9)
+    for name in ("n", "total", "squares"):
+        assert getattr(once.cells, name)[0, 0] == pytest.approx(getattr(right.cells, name)[0, 0], abs=1e-9)
 
 
 def test_a_revision_moves_the_belief_at_once_and_not_the_weight() -> None:
@@ -43,7 +43,7 @@ def test_sums_stay_possible_whatever_is_revised(changes: list[tuple[float, float
     policy.observe("t", "a", 0.5)
     for old, new in changes:
         policy.revise("t", "a", old, new)
-        n, total, squares = (getattr(policy, name)[0, 0] for name in ("_n", "_total", "_squares"))
+        n, total, squares = (getattr(policy.cells, name)[0, 0] for name in ("n", "total", "squares"))
         assert 0.0 <= total <= n
         assert total * total / n - 1e-12 <= squares <= total + 1e-12
         assert np.isfinite(policy.table("t", ["a"]).index).all()

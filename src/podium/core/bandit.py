@@ -1,12 +1,18 @@
-"""The default policy: an optimism index over the hierarchical quality model, with drift detection and a floor.
+"""The default policy: the worth of finding out, over the hierarchical quality model, with an exact uniform floor.
 
-Owns the table of evidence, the index and the choice. Must not filter candidates, read a clock or draw at random.
+Owns the index, the choice and the order in which evidence is taken in. Must not filter candidates, read a clock or
+draw at random.
 
-    index[k, m] = E[q[k, m]] + ALPHA / sqrt(n[k, m] + 1)
-    p(m) = (1 - EPSILON) * [m has the highest index] + EPSILON / |offered|
+    index[m] = E[q] + ALPHA / sqrt(n + 1) + HORIZON * EI * s^2 / (s^2 + v)
+    p(m)     = (1 - epsilon) * [m has the highest index] + epsilon / |offered|
 
-Indices depend only on the observations and their order, never on when or in which batches they were folded: shared
-effects are fitted anew after observation counts on a fixed schedule.
+``s`` is the posterior standard deviation of ``q``, ``v`` the noise of one score, and ``EI = E[max(0, q - best)]`` the
+expected improvement over the best mean offered (Jones, Schonlau and Welch 1998): what ``HORIZON`` more requests would
+gain if the arm turned out better, times the share of the doubt that one score removes. The middle term guards against
+the model being too sure of itself. One set of numbers for every task and fleet, chosen on one development set.
+
+Beliefs depend on the observations and their order, never on when or in which batches they were folded: shared effects
+are fitted anew after observation counts on a fixed schedule.
 """
 
 from __future__ import annotations
@@ -18,18 +24,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.core import quality
-from podium.core.change import cusum
+from podium.core import heritage, quality
+from podium.core.cells import Cells
+from podium.core.change import LEAST
 from podium.core.policies import Pick
-from podium.core.quality import Array, Spread
+from podium.core.quality import START, Array, Fit
 
-ALPHA = 0.4
-EPSILON = 0.01
-AFTER_ALARM = 2.0
-"""The weight a cell keeps when its alarm rings; other cells of its task keep at most ``NEIGHBOURS``."""
-NEIGHBOURS = 15.0
-REFIT_GROWTH = 0.02
-REFIT_MOST = 500
+ALPHA = 0.2
+HORIZON = 150.0
+EPSILON = 0.005
+REFIT_GROWTH = 0.05
+"""Shared effects are fitted again when observations grew by this share, and at the first one of each cell."""
+MAX_TASKS, MAX_ARMS = 1_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,55 +50,142 @@ class Row:
     """Effective number of observations."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What a request allows."""
+
+    explore: bool = True
+    """False for a pinned version, inside a tool loop or in a session that goes on: the best mean, surely."""
+    budget: float = 1.0
+    """The share of the task's requests that may go to another arm than the one with the best mean."""
+    spent: float = 0.0
+    """The share that did."""
+    min_quality: float | None = None
+    """Arms surely below it are not explored while another is not."""
+
+
+FREE = Guard()
+
+
 class Bandit:
     """The product's own learner. Not safe for concurrent use; snapshots are what readers get."""
 
-    def __init__(self, *, alpha: float = ALPHA, epsilon: float = EPSILON, drift: bool = True) -> None:
-        self.alpha = alpha
-        self.epsilon = epsilon
-        self.drift = drift
-        self._tasks: dict[str, int] = {}
-        self._arms: dict[str, int] = {}
-        self._n = np.zeros((4, 4))
-        self._total = np.zeros((4, 4))
-        self._squares = np.zeros((4, 4))
-        self._up = np.zeros((4, 4))
-        self._down = np.zeros((4, 4))
-        self._prior = np.zeros(4)
-        self._count = 0
-        self._next_fit = 1
+    def __init__(
+        self,
+        *,
+        alpha: float = ALPHA,
+        horizon: float = HORIZON,
+        epsilon: float = EPSILON,
+        drift: bool = True,
+        max_tasks: int = MAX_TASKS,
+        max_arms: int = MAX_ARMS,
+    ) -> None:
+        self.alpha, self.horizon, self.epsilon, self.drift = alpha, horizon, epsilon, drift
+        self.cells = Cells(max_tasks, max_arms)
+        self.claims: dict[str, tuple[float, ...]] = {}
+        """What is declared of an arm, in the order of ``quality.CLAIM_MEAN``; ``nan`` where nothing is."""
+        self.predecessors: dict[str, str] = {}
         self.fits = 0
         """Times the shared effects were fitted; after each, every task is believed something else of."""
-        self._fit = self._refit(Spread())
-        self._rows: dict[int, tuple[Array, Array, Array]] = {}
         self.alarms = 0
+        self.count = 0
+        """Observations taken in."""
+        self.next_fit = 1
+        self.fit = self._fitted()
+        self._rows: dict[str, tuple[Sequence[str], Row]] = {}
 
-    def expect(self, arm: str, effect: float) -> None:
-        """State how much better (or worse) than the average ``arm`` is expected to be, in units of quality."""
-        self._prior[self._arm(arm)] = effect
-        self._fit = self._refit(self._fit.spread)
+    # ------------------------------------------------------------ what is declared
 
-    def choose(self, task: str, arms: Sequence[str], draw: float, context: NDArray[np.float64] | None = None) -> Pick:
-        """See ``Policy.choose``. ``context`` is not used."""
+    def expect(self, arm: str, *, benchmark: float | None = None, log2_size: float | None = None) -> None:
+        """State what is claimed of ``arm``: the quality in [0, 1] a benchmark shows, the log2 of its size (any unit).
+
+        Claims count as much as they turn out to predict. Raises ``ValueError`` for a number that is not finite.
+        """
+        given = tuple(math.nan if value is None else float(value) for value in (benchmark, log2_size))
+        if any(math.isinf(value) for value in given):
+            raise ValueError(f"the claims about {arm!r} are not finite numbers")
+        self.claims[arm] = given
+        self._refit()
+
+    def succeed(self, arm: str, predecessor: str) -> None:
+        """State that ``arm`` is the next version of ``predecessor``, whose evidence it inherits, discounted."""
+        if arm == predecessor:
+            raise ValueError(f"{arm!r} cannot follow itself")
+        self.predecessors[arm] = predecessor
+        self._rows = {}
+
+    # ------------------------------------------------------------ choosing
+
+    def choose(
+        self,
+        task: str,
+        arms: Sequence[str],
+        draw: float,
+        context: NDArray[np.float64] | None = None,
+        guard: Guard = FREE,
+    ) -> Pick:
+        """See ``Policy.choose``. ``context`` is not used; ``guard`` says what exploration is allowed."""
         if not arms:
             raise ValueError("there is no arm to choose from: offer at least one")
-        index = self.table(task, arms).index
-        best, share = int(index.argmax()), self.epsilon / len(arms)
-        at = best
-        if draw >= 1.0 - self.epsilon:
-            at = min(len(arms) - 1, int((draw - (1.0 - self.epsilon)) / self.epsilon * len(arms)))
-        return Pick(arms[at], (1.0 - self.epsilon) * (at == best) + share, float(index[at]))
+        row = self.table(task, arms)
+        if not guard.explore or guard.spent >= guard.budget:
+            best = int(row.mean.argmax())
+            return Pick(arms[best], 1.0, float(row.mean[best]))
+        open_ = list(range(len(arms)))
+        index = row.index
+        if guard.min_quality is not None:
+            fine = (row.mean + row.sd >= guard.min_quality) | (row.weight < LEAST)
+            if fine.any() and not fine.all():
+                open_, index = fine.nonzero()[0].tolist(), np.where(fine, index, -math.inf)
+        best, size = int(index.argmax()), len(open_)
+        at, rest = best, draw - (1.0 - self.epsilon)
+        if rest >= 0.0:
+            at = open_[min(size - 1, int(rest / self.epsilon * size))]
+        return Pick(arms[at], (1.0 - self.epsilon) * (at == best) + self.epsilon / size, float(index[at]))
 
     def table(self, task: str, arms: Sequence[str]) -> Row:
-        """What the policy believes of each of ``arms`` on ``task``."""
-        k = self._task(task)
-        at = [self._arm(arm) for arm in arms]
-        row = self._rows.get(k)
-        if row is None:
-            mean, var = self._posterior(k)
-            index = mean + self.alpha / np.sqrt(self._n[k, : mean.size] + 1.0)
-            row = self._rows[k] = (index, mean, np.sqrt(var))
-        return Row(index=row[0][at], mean=row[1][at], sd=row[2][at], weight=self._n[k, at])
+        """What the policy believes of each of ``arms`` on ``task``; changes nothing."""
+        known = self._rows.get(task)
+        if known is not None and known[0] == arms:
+            return known[1]
+        row = self._believe(task, arms)
+        if task in self.cells.tasks:
+            self._rows[task] = (list(arms), row)
+        return row
+
+    def _believe(self, task: str, arms: Sequence[str]) -> Row:
+        cells, fit = self.cells, self.fit
+        k = cells.tasks.get(task, -1)
+        columns = [cells.arms.get(arm, -1) for arm in arms]
+        at = np.array(columns)
+        known = at >= 0
+        if k >= 0:
+            base, base_var = fit.base[k, at], fit.base_var[k, at]
+            n, total = cells.n[k, at] * known, cells.total[k, at] * known
+        else:
+            base, base_var = fit.level[at], fit.level_var[at]
+            n = total = np.zeros(at.size)
+        if not known.all():
+            base = np.where(known, base, fit.mean + (float(fit.base[k].mean() - fit.level.mean()) if k >= 0 else 0.0))
+            base_var = np.where(known, base_var, fit.spread.arm + fit.spread.task)
+        mean, var, v = quality.posterior(fit.spread, base, base_var, n, total)
+        worth = n
+        for place, arm in enumerate(arms):
+            before = cells.arms.get(self.predecessors.get(arm, ""), -1)
+            if before >= 0 and k >= 0:
+                own = heritage.Own(k, columns[place], before, float(base[place]), float(base_var[place]))
+                worth = worth.copy() if worth is n else worth
+                mean[place], var[place], inherited = heritage.inherit(cells, fit, own)
+                worth[place] += inherited
+        sd = np.sqrt(var)
+        index = mean + self.alpha / np.sqrt(worth + 1.0)
+        if self.horizon > 0.0:
+            best = float(mean.max())
+            gain = [_improvement(float(m) - best, float(s)) for m, s in zip(mean, sd, strict=True)]
+            index = index + self.horizon * np.array(gain) * var / (var + v)
+        return Row(index=index, mean=mean, sd=sd, weight=n)
+
+    # ------------------------------------------------------------ learning
 
     def observe(
         self,
@@ -104,79 +197,21 @@ class Bandit:
         latency_s: float | None = None,
         cost: float | None = None,
     ) -> None:
-        """See ``Policy.observe``."""
-        if not 0.0 <= score <= 1.0:
-            raise ValueError(f"a score is between 0 and 1, not {score}")
-        if not (math.isfinite(weight) and weight > 0.0):
-            raise ValueError(f"the weight of evidence is above 0 and finite, not {weight}")
-        k, m = self._task(task), self._arm(arm)
-        if self.drift and self._n[k, m] >= AFTER_ALARM:
-            self._watch(k, m, score)
-        self._n[k, m] += weight
-        self._total[k, m] += weight * score
-        self._squares[k, m] += weight * score * score
-        self._rows.pop(k, None)
-        self._count += 1
-        if self._count >= self._next_fit:
-            self._next_fit = self._count + min(REFIT_MOST, max(1, int(self._count * REFIT_GROWTH)))
-            self._fit = self._refit(self._fit.spread)
-
-    def _watch(self, k: int, m: int, score: float) -> None:
-        one = (slice(k, k + 1), slice(m, m + 1))
-        fit = self._fit
-        n, total = self._n[one], self._total[one]
-        mean, var = quality.posterior(fit.spread, fit.base[one], fit.base_var[one], n, total)
-        spread = math.sqrt(float(var[0, 0]) + float(quality.noise(fit.spread, n, total, fit.base[one])[0, 0]))
-        z = (score - float(mean[0, 0])) / spread
-        self._up[k, m], self._down[k, m], alarm = cusum(float(self._up[k, m]), float(self._down[k, m]), z)
-        if alarm:
+        """See ``Policy.observe``. Raises ``ValueError`` too when there is no room for another name."""
+        _accept(score, weight)
+        cells = self.cells
+        known = task in cells.tasks and arm in cells.arms
+        k, m = cells.place(task, arm)
+        watched = self.drift and known and cells.n[k, m] >= LEAST
+        z = self._surprise(k, m, score, weight) if watched else 0.0
+        cells.add(k, m, score, weight)
+        if watched and cells.watch(k, m, z, score, weight, self.fit.spread.phi):
             self.alarms += 1
-            self._up[k, m] = self._down[k, m] = 0.0
-            keep = np.minimum(1.0, NEIGHBOURS / np.maximum(self._n[k], NEIGHBOURS))
-            keep[m] = AFTER_ALARM / max(AFTER_ALARM, float(self._n[k, m]))
-            for stat in (self._n, self._total, self._squares):
-                stat[k] *= keep
-
-    def _posterior(self, k: int) -> tuple[Array, Array]:
-        fit = self._fit
-        arms = fit.base.shape[1]
-        return quality.posterior(fit.spread, fit.base[k], fit.base_var[k], self._n[k, :arms], self._total[k, :arms])
-
-    def _refit(self, spread: Spread) -> quality.Fit:
-        self._rows = {}
-        self.fits += 1
-        used = (slice(max(1, len(self._tasks))), slice(max(1, len(self._arms))))
-        return quality.fit(spread, self._prior[used[1]], self._n[used], self._total[used], self._squares[used])
-
-    def _task(self, name: str) -> int:
-        return self._place(name, self._tasks)
-
-    def _arm(self, name: str) -> int:
-        return self._place(name, self._arms)
-
-    def _place(self, name: str, places: dict[str, int]) -> int:
-        at = places.get(name)
-        if at is None:
-            at = places[name] = len(places)
-            room = self._n.shape
-            self._grow(
-                2 * room[0] if len(self._tasks) > room[0] else room[0],
-                2 * room[1] if len(self._arms) > room[1] else room[1],
-            )
-        return at
-
-    def _grow(self, tasks: int, arms: int) -> None:
-        def wider(old: Array) -> Array:
-            if old.shape == (tasks, arms):
-                return old
-            new = np.zeros((tasks, arms))
-            new[: old.shape[0], : old.shape[1]] = old
-            return new
-
-        self._n, self._total, self._squares = wider(self._n), wider(self._total), wider(self._squares)
-        self._up, self._down = wider(self._up), wider(self._down)
-        self._prior = np.concatenate((self._prior, np.zeros(arms - self._prior.size)))
-        self._fit = self._refit(self._fit.spread)
+        self._rows.pop(task, None)
+        self.count += 1
+        if self.count >= self.next_fit or cells.n[k, m] <= weight:
+            self.next_fit = self.count + max(1, int(self.count * REFIT_GROWTH))
+            self._refit()
 
     def revise(self, task: str, arm: str, old: float, new: float, weight: float = 1.0) -> None:
         """Put ``new`` in the place of a score ``old`` that was observed with this ``weight`` before.
@@ -184,19 +219,53 @@ class Bandit:
         The cell's weight stays as it is and its sums stay possible ones: what drift made it forget is forgotten.
         A cell that observed nothing observes ``new``. Raises ``ValueError`` as ``observe`` does.
         """
-        for score in (old, new):
-            if not 0.0 <= score <= 1.0:
-                raise ValueError(f"a score is between 0 and 1, not {score}")
-        if not (math.isfinite(weight) and weight > 0.0):
-            raise ValueError(f"the weight of evidence is above 0 and finite, not {weight}")
-        k, m = self._task(task), self._arm(arm)
-        n = float(self._n[k, m])
-        if n <= 0.0:
+        _accept(old, weight)
+        _accept(new, weight)
+        k, m = self.cells.place(task, arm)
+        if self.cells.n[k, m] <= 0.0:
             self.observe(task, arm, new, weight=weight)
             return
-        held = min(weight, n)
-        total = min(n, max(0.0, float(self._total[k, m]) + held * (new - old)))
-        squares = float(self._squares[k, m]) + held * (new * new - old * old)
-        self._total[k, m] = total
-        self._squares[k, m] = min(total, max(total * total / n, squares))
-        self._rows.pop(k, None)
+        self.cells.replace(k, m, old, new, weight)
+        self._rows.pop(task, None)
+
+    def _surprise(self, k: int, m: int, score: float, weight: float) -> float:
+        """The score against its prediction, in standard deviations. The formulas of ``quality.posterior``, for one."""
+        cells, fit = self.cells, self.fit
+        n, total, base = float(cells.n[k, m]), float(cells.total[k, m]), float(fit.base[k, m])
+        cell = fit.spread.cell * quality.TAIL
+        p = (total + quality.SHRINK_CELL * base) / (n + quality.SHRINK_CELL)
+        p = min(quality.P_HIGH, max(quality.P_LOW, p))
+        v = fit.spread.phi * p * (1.0 - p) + quality.NOISE_FLOOR
+        rest = v / (n * cell + v)
+        mean = rest * base + (1.0 - rest) * total / n
+        return (score - mean) / math.sqrt(rest * cell + rest * rest * float(fit.base_var[k, m]) + v / weight)
+
+    def _refit(self) -> None:
+        self._rows = {}
+        self.fits += 1
+        self.fit = self._fitted()
+
+    def _fitted(self) -> Fit:
+        cells = self.cells
+        if not cells.tasks:
+            none = np.zeros((1, 1))
+            return quality.fit(START, np.full((1, quality.CLAIMS), math.nan), none, none, none)
+        nothing = (math.nan,) * quality.CLAIMS
+        claims = np.array([self.claims.get(arm, nothing) for arm in cells.arms])
+        used = cells.used
+        return quality.fit(self.fit.spread, claims, cells.n[used], cells.total[used], cells.squares[used])
+
+
+def _accept(score: float, weight: float) -> None:
+    if not 0.0 <= score <= 1.0:
+        raise ValueError(f"a score is between 0 and 1, not {score}")
+    if not (math.isfinite(weight) and weight > 0.0):
+        raise ValueError(f"the weight of evidence is above 0 and finite, not {weight}")
+
+
+def _improvement(ahead: float, sd: float) -> float:
+    """``E[max(0, X)]`` for ``X ~ N(ahead, sd^2)``."""
+    if sd <= 0.0:
+        return max(0.0, ahead)
+    z = ahead / sd
+    return sd * math.exp(-0.5 * z * z) * 0.3989422804014327 + ahead * 0.5 * math.erfc(-z * 0.7071067811865476)

@@ -2,14 +2,20 @@
 
 Owns the model and its fit from sufficient statistics. Must not choose, store or detect changes.
 
-    q[k, m] = mu + a[m] + b[k] + d[k, m]        a ~ N(prior[m], A)   b ~ N(0, B)   d ~ N(0, D)
-    mean score of a cell ~ N(q[k, m], v[k, m] / n[k, m])
+    q[k, m] = mu + beta . claims[m] + a[m] + b[k] + d[k, m]
+    a ~ N(0, A)   b ~ N(0, B)   d ~ N(0, D)   mean score of a cell ~ N(q[k, m], v[k, m] / n[k, m])
 
-Given ``mu, a, b`` the cells are independent, so ``d`` is eliminated exactly and only ``1 + M + K`` unknowns are
-solved for. The variances ``A, B, D`` are estimated from the same statistics (empirical Bayes, the EM steps of
-Dempster, Laird and Rubin 1977) with the weight of a few imagined observations behind their starting values, so
-that a fleet of near-equal models is not explored as if it differed widely, nor the reverse. The noise ``v`` follows
-the score: ``phi * p * (1 - p)``, with ``phi`` = 1 for right-or-wrong scores and less for graded ones.
+Given the other terms the ``b`` and the ``d`` are independent, so both are eliminated exactly: what is solved for has
+one unknown per arm and a handful more, however many tasks there are. The variances ``A, B, D`` are estimated from
+the same statistics (empirical Bayes by the EM steps of Dempster, Laird and Rubin 1977) with a few imagined groups
+behind their starting values, so that near-equal arms are not explored as if they differed widely, nor the reverse.
+
+``claims`` are what is declared about an arm (its published benchmark, its size), centred over the arms that declare
+it. How much a claim means is ``beta``, a regression on what is measured: a claim that turns out to be empty or false
+loses its say, and one that holds gains it.
+
+The noise of one score is ``phi * p * (1 - p)``: ``phi`` is 1 for right-or-wrong scores and less for graded ones. ``p``
+is shrunk by imagined scores, because a cell that failed twice is not certain to fail.
 """
 
 from __future__ import annotations
@@ -22,9 +28,20 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 PRIOR_MEAN, PRIOR_MEAN_VAR = 0.5, 0.1
+"""Of ``mu``."""
+CLAIM_MEAN = (0.5, 0.02)
+CLAIM_VAR = (0.25, 0.0016)
+"""Of ``beta``: for a declared benchmark (quality per quality) and for size (quality per doubling)."""
+CLAIMS = len(CLAIM_MEAN)
 NOISE_FLOOR = 0.005
 P_LOW, P_HIGH = 0.05, 0.95
-EM_STEPS = 3
+SHRINK_SHARED, SHRINK_CELL = 12.0, 6.0
+"""Imagined scores behind ``p`` when shared effects are fitted and when one cell is judged."""
+TAIL = 1.5
+"""Cells are judged with this multiple of ``D``: the best arm of a task is often far from what the others suggest."""
+EM_STEPS = 2
+PULL = 3.0
+"""The weight of the starting variances in imagined groups (arms, tasks, cells)."""
 VAR_LOW, VAR_HIGH = 1e-4, 0.5
 
 
@@ -33,126 +50,150 @@ class Spread:
     """The variances of the model, in squared units of quality, and the noise ratio ``phi``."""
 
     arm: float = 0.04
-    task: float = 0.06
+    task: float = 0.05
     cell: float = 0.03
     phi: float = 1.0
 
 
 START = Spread()
-"""Where estimation starts and what it is pulled back to (chosen on one development set)."""
-PULL = 4.0
-"""The weight of ``START`` in imagined groups (arms, tasks, cells)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The model after one fit. Arrays are never changed in place."""
+    """The model after one fit, for K tasks and M arms. Arrays are never changed in place."""
 
     spread: Spread
     base: Array
-    """``mu + a[m] + b[k]``, shape ``(K, M)``."""
+    """Everything but ``d``, shape ``(K, M)``."""
     base_var: Array
-    """Posterior variance of ``base``, shape ``(K, M)``."""
+    """Its posterior variance, shape ``(K, M)``."""
+    level: Array
+    """``base`` of a task never met: without ``b``, shape ``(M,)``."""
+    level_var: Array
+    """Its posterior variance, that of an unknown ``b`` included, shape ``(M,)``."""
+    mean: float
+    """``level`` of an arm never met."""
+    beta: Array
+    """What claims turned out to mean, shape ``(CLAIMS,)``."""
 
 
-def noise(spread: Spread, n: Array, total: Array, base: Array) -> Array:
-    """The variance of one score in each cell; any shape. The mean is shrunk by two imagined scores at ``base``."""
-    p = np.clip((total + 2.0 * base) / (n + 2.0), P_LOW, P_HIGH)
-    return np.asarray(spread.phi * p * (1.0 - p) + NOISE_FLOOR)
+def noise(phi: float, n: Array, total: Array, base: Array, shrink: float) -> Array:
+    """The variance of one score in each cell; any one shape."""
+    p = np.minimum(np.maximum((total + shrink * base) / (n + shrink), P_LOW), P_HIGH)
+    return np.asarray(phi * p * (1.0 - p) + NOISE_FLOOR)
 
 
-def posterior(fit_spread: Spread, base: Array, base_var: Array, n: Array, total: Array) -> tuple[Array, Array]:
-    """Mean and variance of ``q`` for cells with weight ``n`` and score sum ``total``; any one shape."""
-    v = noise(fit_spread, n, total, base)
-    gain = n * fit_spread.cell / (n * fit_spread.cell + v)
-    shown = np.divide(total, n, out=np.zeros_like(total), where=n > 0)
-    mean = base + gain * (shown - base)
-    var = (1.0 - gain) * fit_spread.cell + (1.0 - gain) ** 2 * base_var
-    return np.asarray(mean), np.asarray(var)
+def posterior(spread: Spread, base: Array, base_var: Array, n: Array, total: Array) -> tuple[Array, Array, Array]:
+    """Mean and variance of ``q``, and the noise of one score, for cells with weight ``n`` and score sum ``total``."""
+    cell = spread.cell * TAIL
+    v = noise(spread.phi, n, total, base, SHRINK_CELL)
+    gain = n * cell / (n * cell + v)
+    mean = base + (total * cell - n * cell * base) / (n * cell + v)
+    rest = 1.0 - gain
+    return np.asarray(mean), np.asarray(rest * cell + rest * rest * base_var), v
 
 
-def fit(spread: Spread, prior: Array, n: Array, total: Array, squares: Array) -> Fit:
+def centred(claims: Array) -> Array:
+    """Claims around the mean of those that made them; arms without a claim (``nan``) count as average."""
+    known = ~np.isnan(claims)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, claims, 0.0).sum(axis=0) / count
+    return np.where(known, claims - mean, 0.0)
+
+
+def fit(spread: Spread, claims: Array, n: Array, total: Array, squares: Array) -> Fit:
     """Solve for the shared effects and move the variances a few EM steps on.
 
     ``n``, ``total``, ``squares`` are the weights, score sums and sums of squared scores, shape ``(K, M)``;
-    ``prior`` is the expected effect of each arm, shape ``(M,)``.
+    ``claims`` has shape ``(M, CLAIMS)`` with ``nan`` where nothing is declared.
     """
     seen = n > 0
-    shown = np.divide(total, n, out=np.zeros_like(total), where=seen)
-    centre, cov = _solve(spread, prior, n, total, shown, seen)
+    n_safe = np.where(seen, n, 1.0)
+    data = _Data(n, n_safe, total, squares, total / n_safe, seen, centred(claims))
+    solved = _solve(spread, data, np.full(n.shape, PRIOR_MEAN))
     for _ in range(EM_STEPS):
-        spread = _estimate(spread, prior, centre, cov, n, total, squares, shown, seen)
-        centre, cov = _solve(spread, prior, n, total, shown, seen)
-    base, base_var = _expand(centre, cov, *n.shape)
-    return Fit(spread=spread, base=base, base_var=base_var)
-
-
-def _solve(
-    spread: Spread, prior: Array, n: Array, total: Array, shown: Array, seen: NDArray[np.bool_]
-) -> tuple[Array, Array]:
-    """Posterior mean and covariance of ``(mu, a, b)``."""
-    tasks, arms = n.shape
-    guess = np.where(seen, shown, PRIOR_MEAN)
-    v = noise(spread, n, total, guess)
-    w = np.where(seen, 1.0 / (spread.cell + v / np.where(seen, n, 1.0)), 0.0)
-    size = 1 + arms + tasks
-    lhs = np.zeros((size, size))
-    by_arm, by_task = w.sum(axis=0), w.sum(axis=1)
-    lhs[0, 0] = w.sum() + 1.0 / PRIOR_MEAN_VAR
-    lhs[0, 1 : 1 + arms] = lhs[1 : 1 + arms, 0] = by_arm
-    lhs[0, 1 + arms :] = lhs[1 + arms :, 0] = by_task
-    lhs[1 : 1 + arms, 1 + arms :] = w.T
-    lhs[1 + arms :, 1 : 1 + arms] = w
-    diagonal = np.arange(1, size)
-    lhs[diagonal[:arms], diagonal[:arms]] = by_arm + 1.0 / spread.arm
-    lhs[diagonal[arms:], diagonal[arms:]] = by_task + 1.0 / spread.task
-    weighted = w * shown
-    rhs = np.concatenate(
-        (
-            [weighted.sum() + PRIOR_MEAN / PRIOR_MEAN_VAR],
-            weighted.sum(axis=0) + prior / spread.arm,
-            weighted.sum(axis=1),
-        )
+        spread = _estimate(spread, data, solved)
+        solved = _solve(spread, data, solved.base)
+    return Fit(
+        spread=spread,
+        base=solved.base,
+        base_var=solved.base_var,
+        level=solved.level,
+        level_var=solved.level_var + spread.task,
+        mean=float(solved.x[0]),
+        beta=solved.x[1 : 1 + CLAIMS],
     )
-    cov = np.linalg.inv(lhs)
-    return cov @ rhs, cov
 
 
-def _expand(centre: Array, cov: Array, tasks: int, arms: int) -> tuple[Array, Array]:
-    a, b = slice(1, 1 + arms), slice(1 + arms, None)
-    base = centre[0] + centre[None, a] + centre[b, None]
-    own = np.diagonal(cov)
-    base_var = own[0] + own[None, a] + own[b, None] + 2.0 * cov[0, None, a] + 2.0 * cov[0, b, None] + 2.0 * cov[a, b].T
-    return base, np.maximum(base_var, 0.0)
+@dataclass(frozen=True, slots=True)
+class _Data:
+    n: Array
+    n_safe: Array
+    total: Array
+    squares: Array
+    shown: Array
+    """Mean score, 0 where nothing was seen."""
+    seen: NDArray[np.bool_]
+    z: Array
 
 
-def _estimate(
-    spread: Spread,
-    prior: Array,
-    centre: Array,
-    cov: Array,
-    n: Array,
-    total: Array,
-    squares: Array,
-    shown: Array,
-    seen: NDArray[np.bool_],
-) -> Spread:
-    tasks, arms = n.shape
-    own = np.diagonal(cov)
-    base, base_var = _expand(centre, cov, tasks, arms)
-    a, b = centre[1 : 1 + arms] - prior, centre[1 + arms :]
-    v = noise(spread, n, total, base)
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    x: Array
+    """``(mu, beta, a)``."""
+    cov: Array
+    base: Array
+    base_var: Array
+    level: Array
+    level_var: Array
+    b: Array
+    b_var: Array
+
+
+def _solve(spread: Spread, data: _Data, guess: Array) -> _Solved:
+    """Posterior of ``(mu, beta, a)`` with every ``b`` integrated out, then of each ``b`` and ``base``."""
+    arms = data.n.shape[1]
+    v = noise(spread.phi, data.n, data.total, guess, SHRINK_SHARED)
+    w = np.where(data.seen, 1.0 / (spread.cell + v / data.n_safe), 0.0)
+    design = np.concatenate((np.ones((arms, 1)), data.z, np.eye(arms)), axis=1)
+    prior_mean = np.concatenate(([PRIOR_MEAN], CLAIM_MEAN, np.zeros(arms)))
+    prior_weight = np.concatenate(([1.0 / PRIOR_MEAN_VAR], 1.0 / np.array(CLAIM_VAR), np.full(arms, 1.0 / spread.arm)))
+    own = 1.0 / (w.sum(axis=1) + 1.0 / spread.task)
+    cross = w @ design
+    weighted = w * data.shown
+    row_sum = weighted.sum(axis=1)
+    precision = (design.T * w.sum(axis=0)) @ design - (cross.T * own) @ cross
+    precision[np.diag_indices_from(precision)] += prior_weight
+    cov = np.linalg.inv(precision)
+    x = cov @ (prior_weight * prior_mean + design.T @ weighted.sum(axis=0) - cross.T @ (own * row_sum))
+    slope = cross * own[:, None]
+    b = own * row_sum - slope @ x
+    level = design @ x
+    arm_cov = design @ cov
+    level_var = (arm_cov * design).sum(axis=1)
+    slope_cov = slope @ cov
+    slope_var = (slope_cov * slope).sum(axis=1)
+    base_var = level_var[None, :] - 2.0 * slope_cov @ design.T + slope_var[:, None] + own[:, None]
+    return _Solved(x, cov, level[None, :] + b[:, None], np.maximum(base_var, 0.0), level, level_var, b, own + slope_var)
+
+
+def _estimate(spread: Spread, data: _Data, solved: _Solved) -> Spread:
+    """One EM step for the variances, and the noise ratio from the scores within cells."""
+    tasks, arms = data.n.shape
+    n, base = data.n, solved.base
+    a, a_var = solved.x[1 + CLAIMS :], np.diagonal(solved.cov)[1 + CLAIMS :]
+    v = noise(spread.phi, n, data.total, base, SHRINK_SHARED)
     gain = n * spread.cell / (n * spread.cell + v)
-    d = gain * (shown - base)
-    d_sq = d * d + (1.0 - gain) * spread.cell + gain * gain * base_var
-    within = np.where(seen, squares - n * shown * shown, 0.0)
-    p = np.where(seen, (total + base) / (n + 1.0), 0.0)
+    d = gain * (data.shown - base)
+    d_sq = d * d + (1.0 - gain) * spread.cell + gain * gain * solved.base_var
+    within = np.where(data.seen, data.squares - n * data.shown * data.shown, 0.0)
+    p = (data.total + base) / (n + 1.0)
     binary = np.maximum(n - 1.0, 0.0) * np.maximum(p * (1.0 - p), 0.0)
     return replace(
         spread,
-        arm=_pulled(float((a * a + own[1 : 1 + arms]).sum()), arms, START.arm),
-        task=_pulled(float((b * b + own[1 + arms :]).sum()), tasks, START.task),
-        cell=_pulled(float(d_sq[seen].sum()), int(seen.sum()), START.cell),
+        arm=_pulled(float((a * a + a_var).sum()), arms, START.arm),
+        task=_pulled(float((solved.b * solved.b + solved.b_var).sum()), tasks, START.task),
+        cell=_pulled(float(d_sq[data.seen].sum()), int(data.seen.sum()), START.cell),
         phi=min(1.2, float((within.sum() + 5.0) / (binary.sum() + 5.0))),
     )
 
