@@ -4,7 +4,7 @@ Owns the words in which a dropped version is explained. Must not score or rank.
 
 Capability, context length, hardware, memory fit, lifecycle and availability always drop a version. Limits on
 quality and latency drop it once it has ``MIN_SAMPLES`` measurements; before that they are flagged as best effort.
-For a version requested by name these two limits, being wishes of the task, are only flagged.
+For a version requested by name these two limits, being wishes of the task, are only flagged; so are soft ones.
 """
 
 from __future__ import annotations
@@ -145,21 +145,27 @@ def _measured(evidence: Evidence, limits: Limits, found: list[tuple[Cause, str]]
     if floor is not None:
         quality, count = history.mean_quality(evidence), evidence.quality_samples
         if quality is None or count < MIN_SAMPLES:
-            flags.append(f"best effort: quality >= {floor:g} not proven, {count} of {MIN_SAMPLES} scores")
+            if "min_quality" not in limits.criteria.soft:
+                flags.append(f"best effort: quality >= {floor:g} not proven, {count} of {MIN_SAMPLES} scores")
         elif quality < floor:
             words = f"mean quality {quality:.3f} over {count} scores, at least {floor:g} wanted"
-            _drop_or_flag(Cause.QUALITY, words, limits, found, flags)
+            _drop_or_flag(Cause.QUALITY, "min_quality", words, limits, found, flags)
     if ceiling is not None:
         latency, count = history.mean_latency_ms(evidence), evidence.successes
         if latency is None or count < MIN_SAMPLES:
-            flags.append(f"best effort: latency <= {ceiling:,.0f} ms not proven, {count} of {MIN_SAMPLES} samples")
+            if "max_latency_ms" not in limits.criteria.soft:
+                flags.append(f"best effort: latency <= {ceiling:,.0f} ms not proven, {count} of {MIN_SAMPLES} samples")
         elif latency > ceiling:
             words = f"mean latency {latency:,.0f} ms over {count} samples, at most {ceiling:,.0f} ms wanted"
-            _drop_or_flag(Cause.LATENCY, words, limits, found, flags)
+            _drop_or_flag(Cause.LATENCY, "max_latency_ms", words, limits, found, flags)
 
 
-def _drop_or_flag(cause: Cause, words: str, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
-    if limits.by_name:
+def _drop_or_flag(
+    cause: Cause, field: str, words: str, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]
+) -> None:
+    if field in limits.criteria.soft:
+        flags.append(f"best effort: {words}; a soft limit")
+    elif limits.by_name:
         flags.append(f"best effort: {words}; served because it was requested by name")
     else:
         found.append((cause, words))

@@ -8,7 +8,8 @@ evidence arrives, so that a choice is a comparison of ready numbers.
 With an allowed loss ``s`` (``max_quality_loss``, or what the preference implies) the versions whose utility is at least
 ``best * (1 - s)`` count as equally good, and among them the preference decides: the fastest, the one that takes the
 least memory or the least energy (latency times memory stands in for it where none is measured). A version nobody
-measured counts as best in it, so that it is measured.
+measured counts as best in it, so that it is measured. A soft limit on latency goes before that: while a version within
+it is at most ``SOFT_LOSS`` worse than the best, those beyond it are passed over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 from podium.core import history
 from podium.core.constraints import Check, Option
-from podium.core.scoring import memory_mb
+from podium.core.scoring import MIN_SAMPLES, memory_mb
 from podium.domain.belief import Belief
 from podium.domain.decision import Candidate
 from podium.domain.evidence import Evidence
@@ -33,6 +34,8 @@ IMPLIED_LOSS: Mapping[Preference | None, float] = {
     Preference.LOW_ENERGY: 0.05,
 }
 """The loss of quality a preference allows unless the criteria say how much, as a share of the best."""
+SOFT_LOSS = 0.02
+"""Share of the best quality that may be given up to keep a soft limit."""
 UNKNOWN = Belief(mean=0.5, sd=0.5, index=1.0, weight=0.0)
 """Of a version the learner has not met yet."""
 
@@ -66,8 +69,17 @@ def trade(
 ) -> tuple[Candidate, str]:
     """The candidate to choose among ``ranked`` (best utility first, not empty), and why it is not the first one."""
     best = ranked[0]
+    if len(ranked) == 1:
+        return best, ""
     loss = allowed_loss(criteria)
-    if loss <= 0.0 or len(ranked) == 1:
+    if "max_latency_ms" in criteria.soft and _late(criteria, row.get(best.ref)):
+        bar = (best.score or 0.0) * (1.0 - max(loss, SOFT_LOSS))
+        timely = [one for one in ranked if (one.score or 0.0) >= bar and not _late(criteria, row.get(one.ref))]
+        if timely and loss <= 0.0:
+            limit = criteria.max_latency_ms or 0.0
+            return timely[0], f"within the soft limit of {limit:,.0f} ms; {best.ref} leads but is beyond it"
+        ranked = timely or ranked
+    if loss <= 0.0:
         return best, ""
     bar = (best.score or 0.0) * (1.0 - loss)
     good = [one for one in ranked if (one.score or 0.0) >= bar]
@@ -78,6 +90,12 @@ def trade(
     lost = 1.0 - (chosen.score or 0.0) / best.score if best.score else 0.0
     unit, own, other = _said(preference, row, options, chosen.ref, best.ref)
     return chosen, f"gives up {lost:.1%} of {best.ref} (at most {loss:.0%} allowed) for {unit}: {own} against {other}"
+
+
+def _late(criteria: Criteria, evidence: Evidence | None) -> bool:
+    if evidence is None or evidence.successes < MIN_SAMPLES or criteria.max_latency_ms is None:
+        return False
+    return (history.mean_latency_ms(evidence) or 0.0) > criteria.max_latency_ms
 
 
 def _price(preference: Preference, evidence: Evidence | None, option: Option) -> float:

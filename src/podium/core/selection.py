@@ -20,6 +20,7 @@ from types import MappingProxyType
 from podium.core import history, learned
 from podium.core.constraints import CPU, Check, Limits, Option, check
 from podium.core.explaining import binding_words, no_candidate, versus
+from podium.core.lessons import Lessons, enhance_criteria
 from podium.core.scoring import memory_mb, score, weights_for
 from podium.domain.belief import Belief
 from podium.domain.decision import Candidate, Choice, Expected
@@ -49,6 +50,8 @@ class PolicySnapshot:
     """By task, then by ref."""
     beliefs: Mapping[str, Mapping[str, Belief]] = field(default_factory=lambda: MappingProxyType({}))
     """By task, then by ref; under ``ANY_TASK`` what is believed on a task nobody has met."""
+    lessons: Mapping[str, Lessons] = field(default_factory=lambda: MappingProxyType({}))
+    """By task, what sharpens the criteria that nobody set; empty unless that is switched on."""
     weights: Mapping[str, Weights] = field(default_factory=lambda: MappingProxyType({}))
     """Configured strategies by name, beside the presets."""
     memory_budget_bytes: int | None = None
@@ -105,6 +108,8 @@ class _Frame:
     """``None``: by what was learned."""
     now: float
     exploration: float = 0.0
+    notes: tuple[str, ...] = ()
+    """How the criteria were sharpened."""
 
 
 def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapshot, Choice] | None = None) -> Choice:
@@ -142,6 +147,8 @@ def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapsho
             reason = f"{binding_words(binding)}, but it was dropped ({lost or 'not registered'}); {reason}"
     if chosen.flags:
         reason = f"{reason}; {'; '.join(chosen.flags)}"
+    if frame.notes and bound is None:
+        reason = f"{reason}; learned: {'; '.join(frame.notes)}"
     return Choice(
         task=query.task,
         strategy=strategy,
@@ -204,7 +211,7 @@ def _by_name(snapshot: PolicySnapshot, query: Query, frame: _Frame, candidates: 
 
 def _frame(snapshot: PolicySnapshot, query: Query) -> _Frame:
     spec = snapshot.tasks.get(query.task) or TaskSpec(name=query.task)
-    criteria = merge(spec.criteria, query)
+    criteria, notes = _sharpened(snapshot, spec, query)
     by_learning = spec.strategy == learned.STRATEGY
     if by_learning:
         strategy, weights = learned.STRATEGY, None
@@ -217,9 +224,20 @@ def _frame(snapshot: PolicySnapshot, query: Query) -> _Frame:
         by_name=query.refs is not None,
     )
     if not by_learning:
-        return _Frame(limits, strategy, weights, snapshot.hour)
+        return _Frame(limits, strategy, weights, snapshot.hour, 0.0, notes)
     share = EXPLORATION if spec.exploration is None else spec.exploration
-    return _Frame(limits, strategy, None, 0.0, 0.0 if query.refs is not None else share)
+    return _Frame(limits, strategy, None, 0.0, 0.0 if query.refs is not None else share, notes)
+
+
+def _sharpened(snapshot: PolicySnapshot, spec: TaskSpec, query: Query) -> tuple[Criteria, tuple[str, ...]]:
+    """The criteria of task and request, with lessons in the places both leave open, and what was added in words."""
+    criteria = merge(spec.criteria, query)
+    lessons = snapshot.lessons.get(query.task)
+    if not lessons or query.refs is not None:
+        return criteria, ()
+    if spec.criteria.preference is not None:  # "balanced" counts as set, although merging makes it None
+        lessons = {name: lesson for name, lesson in lessons.items() if name != "preference"}
+    return enhance_criteria(criteria, lessons)
 
 
 def merge(base: Criteria, query: Query) -> Criteria:
@@ -236,6 +254,7 @@ def merge(base: Criteria, query: Query) -> Criteria:
         preference=None if preference is Preference.BALANCED and over.preference is None else preference,
         min_context=max(base.min_context, over.min_context, query.min_context),
         max_quality_loss=base.max_quality_loss if over.max_quality_loss is None else over.max_quality_loss,
+        soft=over.soft | {name for name in base.soft if getattr(over, name, None) is None},
     )
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from podium.core import learned
 from podium.core.constraints import Option
+from podium.core.lessons import Lessons
 from podium.core.scoring import weights_for
 from podium.core.selection import PolicySnapshot
 from podium.domain.belief import Belief
@@ -101,6 +102,10 @@ class Policy:
         """Take over what the learner believes, by task; tasks that are not in it stay as they are."""
         snapshot = self._selector.snapshot
         self._selector.replace(replace(snapshot, beliefs={**snapshot.beliefs, **changed}, now=self._clock.now()))
+
+    def teach(self, lessons: Mapping[str, Lessons]) -> None:
+        """Sharpen the criteria of these tasks, and of no others, by what was learned of them."""
+        self._selector.replace(replace(self._selector.snapshot, lessons=lessons, now=self._clock.now()))
 
     def beliefs_on(self, task: str) -> Mapping[str, Belief]:
         """What the learner believes on a task, by version."""

@@ -160,6 +160,7 @@ def _same_task(old: PolicySnapshot, new: PolicySnapshot, task: str) -> bool:
     return (
         old.evidence.get(task) is new.evidence.get(task)
         and old.beliefs_on(task) is new.beliefs_on(task)
+        and old.lessons.get(task) is new.lessons.get(task)
         and old.tasks.get(task) == new.tasks.get(task)
         and old.bindings.get(task) == new.bindings.get(task)
     )
