@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from podium import __version__
-from podium.cli import answers, bench, configuration, evaluation, insight, models, pool, serving, tasks
+from podium.cli import answers, bench, classification, configuration, evaluation, insight, models, pool, serving, tasks
 from podium.errors import PodiumError
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.add_typer(models.app, name="models")
 for instance_command in (pool.ps, pool.load, pool.unload, pool.pin, pool.keep):
     app.command()(instance_command)
 app.add_typer(tasks.app, name="tasks")
+app.command()(classification.classify)
+tasks.app.command()(classification.classify)
 for task_command in (tasks.swap, tasks.rollback):
     app.command()(task_command)
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):

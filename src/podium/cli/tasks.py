@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.cli import output
+from podium.cli import classification, output
 from podium.cli.session import AsJson, ask, fail
 from podium.domain.task import Preference
 from podium.errors import NotFound
@@ -21,15 +21,24 @@ Task = Annotated[str, typer.Argument(metavar="TASK", help="Name of the task.")]
 @app.command()
 def ls(as_json: AsJson = False) -> None:
     """List tasks, where they are bound and what was measured."""
-    found = ask(lambda podium: podium.tasks())
+
+    async def work(podium: Podium) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        return await podium.tasks(), await podium.classifier()
+
+    found, learned = ask(work)
     if as_json:
-        output.emit_json({"tasks": found})
+        output.emit_json({"tasks": found, "classifier": learned})
         return
     rows = [
-        [one["task"], one["bound_to"] or "(selected)", one["strategy"], limits(one["criteria"]), samples(one)]
+        [
+            one["task"], one["bound_to"] or "(selected)", one["strategy"], limits(one["criteria"]), samples(one),
+            classification.labelled(learned, one["task"]), classification.accuracy(learned, one["task"]),
+        ]
         for one in found
-    ]
-    output.table(("task", "served by", "strategy", "criteria", "samples"), rows, empty="no tasks yet")
+    ]  # fmt: skip
+    columns = ("task", "served by", "strategy", "criteria", "samples", "examples", "recognised")
+    output.table(columns, rows, empty="no tasks yet")
+    output.note(classification.summary(learned))
 
 
 def limits(criteria: dict[str, Any]) -> str:
@@ -45,13 +54,18 @@ def samples(task: dict[str, Any]) -> int:
 @app.command()
 def show(task: Task, as_json: AsJson = False) -> None:
     """One task: criteria, binding, and what each version showed on it."""
-    one = ask(lambda podium: podium.task(task))
+
+    async def work(podium: Podium) -> tuple[dict[str, Any], dict[str, Any]]:
+        return await podium.task(task), await podium.classifier()
+
+    one, learned = ask(work)
     if as_json:
-        output.emit_json(one)
+        output.emit_json({**one, "recognition": learned["tasks"].get(task)})
         return
     previous = one["binding"]["previous"] if one["binding"] else []
     plain = {"task": one["task"], "served by": one["bound_to"] or "selected per request", "before it": previous}
     output.facts({**plain, "strategy": one["strategy"], "criteria": limits(one["criteria"]), "words": one["keywords"]})
+    output.facts(classification.facts_of(learned, task))
     names = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")
     rows = [[ref, *output.pick(item, *names)] for ref, item in one["evidence"].items()]
     output.table(("version", *names), rows, empty="nothing measured yet")

@@ -240,6 +240,14 @@ class Podium:
         filled = {key: value for key, value in body.items() if value is not None}
         return await self.call("PUT", f"/api/v1/tasks/{_part(name)}", filled)
 
+    async def classifier(self) -> Json:
+        """What was learned about recognising tasks: examples, accuracy by cross-validation, threshold."""
+        return await self.call("GET", "/api/v1/tasks/classifier")
+
+    async def classify(self, text: str) -> Json:
+        """The task a prompt would be taken for, with confidence, reason, the likeliest tasks and difficulty."""
+        return await self.call("POST", "/api/v1/tasks/classify", {"text": text})
+
     async def swap(self, task: str, to: str, *, strict: bool = False, reason: str = "") -> Json:
         """Serve ``task`` by ``to`` from now on. The record's ``ok`` is false when the old one kept serving."""
         body = {"to": to, "mode": "immediate", "strict": strict, "reason": reason}

@@ -37,7 +37,8 @@ def settle(rule: Classification, learned: Verdict, own: Collection[str] = ()) ->
             return replace(rule, task=DEFAULT_TASK, confidence=0.0, abstained=True, rule=why)
     if learned.task is None:
         name, share = learned.ranked[0]
-        return replace(rule, rule=f"{rule.rule}; learned: {name} at {share:.0%} is not sure enough")
+        what = "no task of its own" if name == DEFAULT_TASK else f"{name} is not sure enough"
+        return replace(rule, rule=f"{rule.rule}; learned: {what} ({share:.0%})")
     return _learned(rule, learned, learned.task)
 
 

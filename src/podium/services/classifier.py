@@ -8,6 +8,7 @@ there is one bounded append; one that does not costs a reading of the snapshot. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -107,6 +108,7 @@ class TaskClassifier:
         self._training_s: float | None = None
         self._next_training = 0.0
         self._learn = learn
+        self._ready = asyncio.Event()
         self._take(kept)
 
     # ------------------------------------------------------------ on the way of a request
@@ -230,6 +232,13 @@ class TaskClassifier:
 
     # ------------------------------------------------------------ the rest
 
+    async def ready(self, longest_s: float) -> bool:
+        """Wait until there is a snapshot: only the first start ever has none for a second. Requests never wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._ready.wait()
+        return self._snapshot is not None
+
     @property
     def learn(self) -> bool:
         """Whether labelled requests are learned from."""
@@ -268,6 +277,7 @@ class TaskClassifier:
 
     def _use(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
+        (self._ready.clear if snapshot is None else self._ready.set)()
         own = snapshot.quality.own if snapshot else {}
         self._own = frozenset(
             n for n, count in own.items() if count >= ENOUGH and n not in {DEFAULT_TASK, *BUILTIN_TASKS}

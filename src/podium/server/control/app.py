@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
-from podium.server.control import benchmarks, insight, instances, models, tasks
+from podium.server.control import benchmarks, classification, insight, instances, models, tasks
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
@@ -20,7 +20,14 @@ def create_app(services: Services) -> FastAPI:
     """The control plane of one gateway. ``app.state.services`` holds the services."""
     app = FastAPI(title="Podium control API", version=services.version, docs_url=None, redoc_url=None)
     app.state.services = services
-    for router in (models.router, tasks.router, instances.router, insight.router, benchmarks.router):
+    for router in (
+        models.router,
+        classification.router,
+        tasks.router,
+        instances.router,
+        insight.router,
+        benchmarks.router,
+    ):
         app.include_router(router, prefix="/api/v1")
     app.include_router(insight.probes)
 
