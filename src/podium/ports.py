@@ -11,6 +11,7 @@ from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.evidence import Evidence
 from podium.domain.instance import ProcessUsage
+from podium.domain.knowledge import TaskKnowledge
 from podium.domain.model import Facts, Lifecycle, ModelVersion, Profile, Source, Transition
 from podium.domain.request import Endpoint
 from podium.domain.swap import Event, Swap
@@ -252,18 +253,21 @@ class Recorded:
     """Standing orders about versions, by ref."""
     learned: Mapping[str, bytes] = field(default_factory=dict)
     """What learners kept, by name."""
+    knowledge: Mapping[str, TaskKnowledge] = field(default_factory=dict)
+    """By task."""
     keep_until: Mapping[str, float] = field(default_factory=dict)
     """Until when (Unix seconds) each deprecated version is kept warm, by ref."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One group commit of the write-behind recorder. ``evidence`` holds whole rows, never deltas."""
+    """One group commit of the write-behind recorder. ``evidence`` and ``knowledge`` hold whole rows, never deltas."""
 
     decisions: Sequence[tuple[Decision, Outcome]] = ()
     feedback: Sequence[Feedback] = ()
     events: Sequence[Event] = ()
     evidence: Mapping[tuple[str, str], Evidence] | None = None
+    knowledge: Mapping[str, TaskKnowledge] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ def trade(
     if loss <= 0.0:
         return best, ""
     bar = (best.score or 0.0) * (1.0 - loss)
-    good = [one for one in ranked if (one.score or 0.0) >= bar]
+    good = [one for one in ranked if (one.score or 0.0) >= bar] or [*ranked[:1]]
     preference = criteria.preference or Preference.FAST
     chosen = min(good, key=lambda one: _price(preference, row.get(one.ref), options[one.ref]))
     if chosen is best:

@@ -17,11 +17,13 @@ from podium.core.feedback import Given, joined, read
 from podium.core.history import fold_all, fold_feedback, revise_feedback
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
+from podium.domain.knowledge import TaskKnowledge
 from podium.domain.model import Capability
 from podium.domain.swap import Event
 from podium.errors import StoreError
 from podium.ports import Batch, Clock, Store
 from podium.services.joining import FeedbackStats, Joining
+from podium.services.knowledge import KnowledgeBase
 
 Key = tuple[str, str]
 Pair = tuple[Decision, Outcome]
@@ -57,6 +59,7 @@ class Recorder:
         clock: Clock,
         *,
         evidence: Mapping[Key, Evidence] | None = None,
+        knowledge: Mapping[str, TaskKnowledge] | None = None,
         on_evidence: Callable[[Mapping[Key, Evidence]], None] | None = None,
         on_outcomes: Callable[[Iterable[Outcome]], None] | None = None,
         on_feedback: Callable[[Feedback], None] | None = None,
@@ -67,6 +70,8 @@ class Recorder:
         self._store = store
         self._clock = clock
         self._evidence = dict(evidence or {})
+        self.knowledge = KnowledgeBase(knowledge)
+        """What is known of tasks; stored together with the evidence."""
         self._on_evidence = on_evidence
         self._on_outcomes = on_outcomes
         self._on_feedback = on_feedback
@@ -147,6 +152,7 @@ class Recorder:
             self._dropped += 1
         self._feedback.append(said)
         self._score(said, earlier)
+        self.knowledge.feedback(answer, said, earlier)
         self._wake.set()
         return said
 
@@ -202,7 +208,7 @@ class Recorder:
             remaining = self._pending()
             while remaining > 0 and self._pending():
                 remaining -= max(1, await self._write())
-            if self._dirty:
+            if self._dirty or self.knowledge.unsaved:
                 await self._write()
 
     async def close(self, deadline_s: float = 5.0) -> None:
@@ -218,7 +224,7 @@ class Recorder:
 
     async def _drain(self) -> None:
         pause_s = RETRY_FIRST_S
-        while self._new or self._pending() or self._dirty:
+        while self._new or self._pending() or self._dirty or self.knowledge.unsaved:
             try:
                 await self.flush()
             except StoreError:
@@ -245,11 +251,13 @@ class Recorder:
         feedback = [self._feedback.popleft() for _ in range(min(len(self._feedback), ROWS_PER_WRITE))]
         events = [self._events.popleft() for _ in range(min(len(self._events), ROWS_PER_WRITE))]
         dirty, self._dirty = self._dirty, set()
+        known = self.knowledge.take()
         batch = Batch(
             decisions=[(decision, outcome) for _, decision, outcome in rows],
             feedback=feedback,
             events=events,
             evidence={key: self._evidence[key] for key in dirty},
+            knowledge=known,
         )
         writing = asyncio.ensure_future(self._store_or_sort_out(batch))
         done = False
@@ -268,6 +276,7 @@ class Recorder:
                 self._feedback.extendleft(reversed(feedback))
                 self._events.extendleft(reversed(events))
                 self._dirty |= dirty
+                self.knowledge.put_back(known)
         return len(rows) + len(feedback) + len(events)
 
     async def _store_or_sort_out(self, batch: Batch) -> bool:
@@ -282,6 +291,7 @@ class Recorder:
             singles += [Batch(feedback=(item,)) for item in batch.feedback]
             singles += [Batch(events=(item,)) for item in batch.events]
             singles += [Batch(evidence={key: row}) for key, row in (batch.evidence or {}).items()]
+            singles += [Batch(knowledge={task: known}) for task, known in (batch.knowledge or {}).items()]
             results = await asyncio.gather(*map(self._store.write_batch, singles), return_exceptions=True)
             refused = [error for error in results if isinstance(error, Exception)]
             for error in refused:
@@ -309,22 +319,24 @@ class Recorder:
         while self._new:
             row = self._new.popleft()
             outcome = row[2]
-            self._with_tools.discard(outcome.decision_id)
             if self._joining.knows(outcome.decision_id):
                 continue
             self._joining.note(outcome)
             self._rows.append(row)
             groups[outcome.task, outcome.ref].append(outcome)
+        folded = [outcome for outcomes in groups.values() for outcome in outcomes]
+        self.knowledge.outcomes(folded, self._with_tools)
+        self._with_tools.difference_update([outcome.decision_id for outcome in folded])
         changed = {}
-        if self._on_outcomes is not None and groups:
-            self._on_outcomes(outcome for outcomes in groups.values() for outcome in outcomes)
+        if self._on_outcomes is not None and folded:
+            self._on_outcomes(folded)
         for key, outcomes in groups.items():
             before = self._evidence.get(key, Evidence())
             after = fold_all(before, outcomes)
             if after is not before:
                 changed[key] = after
         self._learn(changed)
-        for outcome in [outcome for outcomes in groups.values() for outcome in outcomes]:
+        for outcome in folded:
             for given, answer in self._joining.released(outcome.request_id):
                 self._accept(given, answer)
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
 from podium.ports import Batch, Page
-from podium.store import schema
+from podium.store import knowledge, schema
 from podium.store.packing import pack_choice, pack_cost, pack_pairs, unpack_choice, unpack_cost, unpack_pairs
 from podium.store.tasks import add_events
 
@@ -70,6 +70,8 @@ def write(connection: Connection, batch: Batch) -> None:
     add_events(connection, batch.events)
     if batch.evidence:
         connection.execute(_put_evidence, [_evidence_row(key, row) for key, row in batch.evidence.items()])
+    if batch.knowledge:
+        knowledge.write(connection, batch.knowledge)
 
 
 def all_evidence(connection: Connection) -> Mapping[tuple[str, str], Evidence]:

@@ -19,7 +19,7 @@ from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.errors import StoreError
 from podium.ports import Batch, Page, Recorded
-from podium.store import benchmarks, directives, engine, learned, ledger, tasks, versions
+from podium.store import benchmarks, directives, engine, knowledge, learned, ledger, tasks, versions
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -170,6 +170,7 @@ def _load(connection: Connection) -> Recorded:
         tasks=tasks.all_tasks(connection),
         bindings=tasks.all_bindings(connection),
         evidence=ledger.all_evidence(connection),
+        knowledge=knowledge.all_knowledge(connection),
         unfinished_swaps=tasks.unfinished_swaps(connection),
         keep_until=versions.all_retention(connection),
     )
