@@ -32,6 +32,7 @@ class Maintenance:
             self._services.pool.sweep()
             self._meter.sweep()
             self._services.learner.publish()
+            self._services.recorder.knowledge.publish(self._services.selector.teach)
 
     async def hourly(self) -> None:
         """Retire what has been kept warm long enough, and keep the log within its bounds."""

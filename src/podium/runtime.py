@@ -157,6 +157,7 @@ class Gateway:
             self.services.pool.limits = pool_limits(new, self._host)
             self.services.gateway.limits = gateway_limits(new)
             self.services.classifier.learn = new.selection.learn_tasks
+            self.services.recorder.knowledge.enhance = new.selection.enhance
             self.services.selector.refresh()
             summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
             if changes.models_removed:
@@ -254,6 +255,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         store,
         clock,
         evidence=recorded.evidence,
+        knowledge=recorded.knowledge,
         on_evidence=policy.learn,
         on_outcomes=learner.outcomes,
         on_feedback=learner.feedback,
@@ -261,6 +263,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         flush_interval_s=config.recording.flush_ms / 1000,
         capacity=config.recording.buffer,
     )
+    recorder.knowledge.enhance = config.selection.enhance
     bus = EventBus(recorder.event)
 
     def emit(kind: str, subject: str, **data: str | float | bool | None) -> None:

@@ -75,6 +75,9 @@ class Selection:
     learn_tasks: Annotated[
         bool, Meta(description="Learn to recognise tasks from requests that name theirs; false also forgets what was")
     ] = True
+    enhance: Annotated[
+        bool, Meta(description="Sharpen criteria nobody set by what is known of a task; drops no version")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
