@@ -24,6 +24,8 @@ from podium.ports import RAM, Characteristics
 from podium.services.pool import Lease, Pool, PoolLimits
 
 SWEEP_S = 0.25
+LONGEST_S = 10_000.0
+"""Virtual seconds a test may take: one that waits for ever fails soon."""
 
 
 class _Jump(selectors.DefaultSelector):
@@ -310,7 +312,8 @@ def rigged(models: dict[str, Model], budget_mb: int = 1000, *, machine: dict | N
 async def _run(test, rig: Rig, fixtures: dict) -> None:
     sweeping = asyncio.create_task(rig.sweeping())
     try:
-        await test(rig, **fixtures)
+        async with asyncio.timeout(LONGEST_S):
+            await test(rig, **fixtures)
     finally:
         sweeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -38,6 +38,7 @@ MODELS = {
     "copied@1": Model(size_mb=25, places=1),
     "either@1": Model(size_mb=40, places=2, devices=(GPU, RAM)),
     "gpu@1": Model(size_mb=60, places=1, devices=(GPU,)),
+    "remote@1": Model(size_mb=0, places=1, endpoint="http://127.0.0.1:9"),
     "judge@1": Model(size_mb=20, places=1, tags=frozenset({"helper"})),
 }
 REFS = sorted(MODELS)
@@ -82,6 +83,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.crashed: set[str] = set()
         self.seen_events = 0
         self.closed = False
+        self.abrupt = False
         self.do(self._build())
 
     def do(self, work) -> None:
@@ -117,8 +119,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool = self.rig.pool
         self.rig.machine.note = self.check_memory  # at the very moment a load begins
 
-    @initialize()
-    def orders_to_begin_with(self) -> None:
+    @initialize(abrupt=st.sampled_from([False, False, True]))
+    def orders_to_begin_with(self, abrupt: bool) -> None:
+        """``abrupt``: in the end the pool is closed without letting anything end first."""
+        self.abrupt = abrupt
         self._direct("copied@1", replace(self.directives["copied@1"], max_copies=2))
 
     # ------------------------------------------------------------ requests
@@ -145,7 +149,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.do(work())
 
     @precondition(lambda self: any(request.lease for request in self.requests))
-    @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "failed", "left", "keep 0", "keep 30"]))
+    @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "failed", "lost", "left", "keep 0", "keep 30"]))
     def release(self, data, how: str) -> None:
         request = data.draw(st.sampled_from([one for one in self.requests if one.lease]), label="whose lease")
         self.do(self._release(request, how))
@@ -157,6 +161,9 @@ class PoolMachine(RuleBasedStateMachine):
             case ["failed"]:
                 self.failed_requests.add(request.ref)
                 lease.failed(ProviderTimeout("no answer"))
+            case ["lost"]:
+                self.failed_requests.add(request.ref)
+                lease.failed(ProviderUnreachable("the connection was closed"))
             case ["left"]:
                 pass
             case ["keep", seconds]:
@@ -223,6 +230,12 @@ class PoolMachine(RuleBasedStateMachine):
         instance = data.draw(st.sampled_from(self._serving()), label="which instance")
         self.crashed.add(instance.ref)
         instance.healthy = False
+
+    @precondition(lambda self: any(not one.healthy for one in self.machine.running("remote@1")))
+    @rule()
+    def recover(self) -> None:
+        for instance in self.machine.running("remote@1"):
+            instance.healthy = True
 
     # ------------------------------------------------------------ orders
 
@@ -314,8 +327,9 @@ class PoolMachine(RuleBasedStateMachine):
             error = request.task.exception()
             if error is None:
                 request.lease = request.task.result()
-                assert self._view(request.lease).state is not InstanceState.LOADING
-                assert request.lease.instance.alive() or request.ref in self.crashed, "a lease on nothing"
+                if not self.closed:
+                    assert self._view(request.lease).state is not InstanceState.LOADING
+                    assert request.lease.instance.alive() or request.ref in self.crashed, "a lease on nothing"
             else:
                 assert isinstance(error, PodiumError), error
                 request.error, request.over = error, True
@@ -414,7 +428,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.do(self._finish())
+            if not self.abrupt:
+                self.do(self._finish())
+                self.do(self._rest())
             self.closed = True
             self.do(self._close())
         finally:
@@ -445,6 +461,19 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.pool.queues(), "somebody is in line who is not there"
         assert sum(view.active for view in self.pool.views()) == 0, "a place is held by nobody"
 
+    async def _rest(self) -> None:
+        """Nothing is asked any more: what is too much has gone."""
+        for _ in range(4):
+            for instance in self._stopping():
+                instance.stopping.set_result(None)
+            for loading in list(self.machine.loads):
+                loading.done.set_result(True)
+            await self._pass(3.0)
+        for ref in REFS:
+            assert self._live(ref) <= max(1, self.directives[ref].min_copies, self.directives[ref].max_copies)
+        pinned = sum(one.bytes for one in self.machine.running() if self.directives[one.ref].pinned)
+        assert self.machine.held(RAM) <= max(self.budget[RAM], pinned), "more than the budget, and nobody goes"
+
     async def _close(self) -> None:
         closing = asyncio.create_task(self.pool.close())
         for _ in range(20):
@@ -453,6 +482,12 @@ class PoolMachine(RuleBasedStateMachine):
                 instance.stopping.set_result(None)
         assert closing.done(), "closing never ends"
         await closing
+        await settle()
+        self.collect()
+        assert not any(one.waits for one in self.requests), "a waiter outlives the pool"
+        for request in self.requests:
+            if request.lease is not None:
+                request.lease.release()
         assert not self.machine.running(), "an instance outlives the pool"
         assert not self.machine.loads, "a load outlives the pool"
         assert not self.pool._state.tasks, "a task outlives the pool"
@@ -470,7 +505,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 QUICK = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=35,
     deadline=None,
     derandomize=True,
