@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from podium import seeds
 from podium._version import __version__
-from podium.config import Config, difference, prepare_home, reread
+from podium.config import Config, Difference, difference, prepare_home, reread
 from podium.domain.request import Ticket
 from podium.domain.swap import Event
 from podium.errors import ConfigError, PodiumError
@@ -73,6 +73,8 @@ class Gateway:
         self._servers: list[HttpServer] = []
         self._published: Path | None = None
         self._reloading = asyncio.Lock()
+        self.failed: set[str] = set()
+        """Declared models that could not be made ready; the next reload tries them again."""
         self.url: str | None = None
 
     @classmethod
@@ -138,6 +140,12 @@ class Gateway:
         if self._published is not None:
             self._published.unlink(missing_ok=True)
 
+    async def declare(self) -> list[str]:
+        """Register what the configuration declares; returns what is wrong with it."""
+        made = await apply_models(self.services, self.config, tuple(self.config.models))
+        self.failed |= {name for name in self.config.models if f"model {name}" in made}
+        return [f"{what}: {why}" for what, why in made.items()]
+
     async def reload(self, new: Config | None = None) -> dict[str, object]:
         """Apply the difference between the configuration in force and ``new`` (default: the file, read again).
 
@@ -145,27 +153,38 @@ class Gateway:
         """
         async with self._reloading:
             new = new or reread(self.config)
+            check_strategies(self.services.selector, new)
             changes = difference(self.config, new)
             old, self.config = self.config, new
-            problems = await apply_models(
-                self.services, new, (*changes.models_added, *changes.models_changed), changed=True
-            )
-            for name in (*changes.tasks_added, *changes.tasks_changed):
-                await self.services.tasks.put(new.tasks[name].spec(name, new.selection.strategy))
-            for name in changes.tasks_removed:
-                await self.services.tasks.put(type(old.tasks[name])().spec(name, new.selection.strategy))
-            self.services.pool.limits = pool_limits(new, self._host)
-            self.services.gateway.limits = gateway_limits(new)
-            self.services.classifier.learn = new.selection.learn_tasks
-            self.services.recorder.knowledge.enhance = new.selection.enhance
-            self.services.selector.refresh()
-            summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
-            if changes.models_removed:
-                problems.append(
-                    f"still registered: {', '.join(changes.models_removed)}; `podium models retire` ends them"
-                )
-            self.services.events.emit(Event(kind="config.reloaded", at=time.time(), subject="config"))
-            return {"changed": bool(changes), **summary, "problems": problems}
+            try:
+                return await self._apply(old, new, changes)
+            except BaseException:
+                self.config = old  # the next reload applies what is missing
+                raise
+
+    async def _apply(self, old: Config, new: Config, changes: Difference) -> dict[str, object]:
+        self.services.pool.limits = pool_limits(new, self._host)
+        self.services.gateway.limits = gateway_limits(new)
+        self.services.selector.weigh(new.selection.weights)
+        self.services.tasks.inherit(new.selection.strategy)
+        for name in changes.models_removed:
+            self.services.directives.withdraw(name)
+        fresh = dict.fromkeys((*changes.models_added, *changes.models_changed, *sorted(self.failed & set(new.models))))
+        made = await apply_models(self.services, new, tuple(fresh), changed=True)
+        self.failed = {name for name in fresh if f"model {name}" in made}
+        problems = [f"{what}: {why}" for what, why in made.items()]
+        for name in (*changes.tasks_added, *changes.tasks_changed):
+            await self.services.tasks.put(new.tasks[name].spec(name, new.selection.strategy))
+        for name in changes.tasks_removed:
+            await self.services.tasks.put(type(old.tasks[name])().spec(name, new.selection.strategy))
+        self.services.classifier.learn = new.selection.learn_tasks
+        self.services.recorder.knowledge.enhance = new.selection.enhance
+        self.services.selector.refresh()
+        summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
+        if changes.models_removed:
+            problems.append(f"still registered: {', '.join(changes.models_removed)}; `podium models retire` ends them")
+        self.services.events.emit(Event(kind="config.reloaded", at=time.time(), subject="config"))
+        return {"changed": bool(changes), **summary, "problems": problems}
 
 
 @contextlib.contextmanager
@@ -187,11 +206,24 @@ def _sole_owner(home: Path) -> Any:
         handle.close()
 
 
+def check_strategies(policy: Policy, config: Config) -> None:
+    """Raise ``ConfigError`` for a strategy that nobody knows: requests could not be answered by it."""
+    named = {"selection": config.selection.strategy}
+    named |= {f"tasks.{name}": entry.strategy for name, entry in config.tasks.items() if entry.strategy is not None}
+    for where, strategy in named.items():
+        try:
+            policy.check_strategy(strategy, config.selection.weights)
+        except PodiumError as error:
+            raise ConfigError(f"{where}.strategy: {error.message}") from None
+
+
 async def apply_models(
     services: Services, config: Config, names: tuple[str, ...], *, changed: bool = False
-) -> list[str]:
-    """Register the declared models; one that fails does not keep the others from serving."""
-    problems = []
+) -> dict[str, str]:
+    """Register the declared models; one that fails does not keep the others from serving. Returns what is wrong, by
+    ``model NAME`` or ``task NAME``.
+    """
+    problems: dict[str, str] = {}
     for entry_name in names:
         entry = config.models[entry_name]
         name, _, version = entry_name.partition("@")
@@ -206,19 +238,19 @@ async def apply_models(
         )
         try:
             made, _, problem = await services.onboarding.add(order, "config")
-            await services.directives.declare(made, entry.directive(), changed=changed)
+            await services.directives.declare(entry_name, made, entry.directive(), changed=changed)
         except PodiumError as error:
             problem = error
         if problem is not None:
-            problems.append(f"model {entry_name}: {problem.message}")
+            problems[f"model {entry_name}"] = problem.message
     for task, spec in config.tasks.items():
         if spec.binding and services.swapper.binding(task) is None:
             try:
                 done = await services.swapper.swap(task, spec.binding, by="config", reason="declared binding")
                 if done.error:
-                    problems.append(f"task {task}: {done.error}")
+                    problems[f"task {task}"] = done.error
             except PodiumError as error:
-                problems.append(f"task {task}: {error.message}")
+                problems[f"task {task}"] = error.message
     return problems
 
 
@@ -235,7 +267,6 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     tasks = Tasks(store, (*(s for s in recorded.tasks if s.name not in named), *configured), strategy)
     for seen in {binding.task for binding in recorded.bindings} | {task for task, _ in recorded.evidence}:
         tasks.ensure(seen)
-    limits = pool_limits(config, host)
     policy = Policy(
         registry=registry,
         tasks=tasks,
@@ -248,8 +279,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         memory_bytes=lambda: gateway_pool.limits.memory_bytes,
         clock=clock,
     )
-    for spec in configured:
-        policy.check_strategy(spec.strategy)
+    check_strategies(policy, config)
     learner = Learner(policy.believe, lambda: [version.ref for version in registry.versions()])
     recorder = Recorder(
         store,
@@ -273,7 +303,9 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         profile = registry.profile(ref)
         return profile.memory_bytes if profile is not None else None
 
-    gateway_pool = Pool(catalogue.get, clock, limits, emit, free_bytes=host.free_bytes, measured=measured)
+    gateway_pool = Pool(
+        catalogue.get, clock, pool_limits(config, host), emit, free_bytes=host.free_bytes, measured=measured
+    )
     directives = Directives(store=store, pool=gateway_pool, registry=registry, ordered=recorded.directives)
 
     def versions_changed() -> None:
@@ -361,7 +393,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     maintenance = Maintenance(services, meter, config.recording)
 
     async def declared() -> None:
-        warnings.extend(await apply_models(services, config, tuple(config.models)))
+        warnings.extend(await gateway.declare())
 
     await stack.enter_async_context(
         _background(maintenance.sweep(), maintenance.hourly(), declared(), classifier.run())

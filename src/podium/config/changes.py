@@ -11,6 +11,8 @@ from podium.config.values import Config
 T = TypeVar("T")
 NEEDS_RESTART = ("server", "recording")
 """Sections read once at start; every other section applies at once."""
+READ_ONCE = ("pool.keep_warm_days",)
+"""Keys of other sections that are."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,8 @@ def difference(old: Config, new: Config) -> Difference:
             for entry in dataclasses.fields(before)
             if getattr(before, entry.name) != getattr(after, entry.name)
         ]
-        (restart if section in NEEDS_RESTART else live).extend(keys)
+        for key in keys:
+            (restart if section in NEEDS_RESTART or key in READ_ONCE else live).append(key)
     if old.fallbacks != new.fallbacks:
         live.append("fallbacks")
     inherited: tuple[str, ...] = ()

@@ -24,6 +24,8 @@ class Directives:
         self._registry = registry
         self._ordered = dict(ordered)
         self._declared: dict[str, Directive] = {}
+        self._entries: dict[str, str] = {}
+        """The version each entry of the configuration is about."""
 
     def of(self, ref: str) -> Directive:
         """What is in force for a version."""
@@ -37,13 +39,26 @@ class Directives:
         self._ordered[version.ref] = directive
         self._pool.direct(version, directive)
 
-    async def declare(self, version: ModelVersion, directive: Directive, *, changed: bool) -> None:
-        """What the configuration says of a version; a changed entry ends an earlier order."""
+    async def declare(self, entry: str, version: ModelVersion, directive: Directive, *, changed: bool) -> None:
+        """What an entry of the configuration says of a version; a changed entry ends an earlier order."""
+        if self._entries.get(entry, version.ref) != version.ref:
+            self.withdraw(entry)
+        self._entries[entry] = version.ref
         self._declared[version.ref] = directive
         if changed and self._ordered.pop(version.ref, None) is not None:
             await self._store.set_directive(version.ref, None)
         if version.ref not in self._ordered:
             self._pool.direct(version, directive)
+
+    def withdraw(self, entry: str) -> None:
+        """An entry is gone from the configuration: what it ordered ends. Orders given at run time stay."""
+        ref = self._entries.pop(entry, None)
+        if ref is None:
+            return
+        self._declared.pop(ref, None)
+        version = self._registry.find(ref)
+        if ref not in self._ordered and version is not None:
+            self._pool.direct(version, Directive())
 
     def resume(self) -> None:
         """At start: put the orders of earlier runs in force. Those of versions that are gone mean nothing."""

@@ -123,10 +123,14 @@ class Policy:
         """History of a task, by version."""
         return self._selector.snapshot.evidence.get(task, _NONE)
 
-    def check_strategy(self, name: str) -> None:
-        """Raise ``InvalidRequest`` for a strategy nobody knows."""
+    def check_strategy(self, name: str, weights: Mapping[str, Weights] | None = None) -> None:
+        """Raise ``InvalidRequest`` for a strategy nobody knows; ``weights``: own presets instead of those in force."""
         if name != learned.STRATEGY:
-            weights_for(name, None, self._selector.snapshot.weights)
+            weights_for(name, None, self._selector.snapshot.weights if weights is None else weights)
+
+    def weigh(self, weights: Mapping[str, Weights]) -> None:
+        """Put other presets of the installation in force."""
+        self._selector.replace(replace(self._selector.snapshot, weights=weights))
 
     def _option(self, version: ModelVersion) -> Option:
         return Option(

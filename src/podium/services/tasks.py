@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from podium.core.classify import BUILTIN_TASKS
 from podium.domain.task import DEFAULT_TASK, TaskSpec
@@ -26,10 +27,13 @@ class Tasks:
         self._store = store
         self._strategy = strategy
         self._specs: dict[str, TaskSpec] = {}
+        self._unset = {DEFAULT_TASK, *BUILTIN_TASKS}
+        """Tasks that nobody configured."""
         for name in (DEFAULT_TASK, *BUILTIN_TASKS):
             self._specs[name] = TaskSpec(name=name, strategy=strategy)
         for spec in specs:
             self._specs[spec.name] = spec
+            self._unset.discard(spec.name)
         self._tuple = tuple(self._specs.values())
 
     def specs(self) -> tuple[TaskSpec, ...]:
@@ -61,6 +65,7 @@ class Tasks:
         check_name(name)
         if len(self._specs) >= MAX_TASKS:
             raise InvalidRequest(f"{MAX_TASKS} task names are in use; reuse one of them", param="task")
+        self._unset.add(name)
         return self._keep(self.draft(name))
 
     def draft(self, name: str) -> TaskSpec:
@@ -71,7 +76,15 @@ class Tasks:
         """Create or replace a task's settings."""
         check_name(spec.name)
         await self._store.put_task(spec)
+        self._unset.discard(spec.name)
         self._keep(spec)
+
+    def inherit(self, strategy: str) -> None:
+        """Put another strategy in force for tasks that nobody configured, present and future ones."""
+        self._strategy = strategy
+        for name in self._unset:
+            self._specs[name] = replace(self._specs[name], strategy=strategy)
+        self._tuple = tuple(self._specs.values())
 
     def _keep(self, spec: TaskSpec) -> TaskSpec:
         self._specs[spec.name] = spec
