@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,6 +35,9 @@ health_failures = 2
 hang_timeout_s = 1.5
 breaker_failures = 3
 breaker_open_s = 1.0
+
+[fallbacks]
+"prime@1" = ["spare@1"]
 """
 NEVER_BEGAN = ["500", "html", "garbage", "not_http", "half_first", "empty", "reset", "silence"]
 BROKE = ["half_line", "short", "long", "mid_reset", "mid_silence"]
@@ -307,3 +314,150 @@ def test_a_client_that_sends_byte_by_byte_holds_no_place(server: Server):
         finally:
             stop.set()
             trickle.join()
+
+
+@pytest.mark.requirement("POOL-5", "SEL-5")
+def test_a_configured_fallback_serves_a_model_asked_for_by_name_while_it_fails(server: Server):
+    switch = bad(server, "prime@1")
+    bad(server, "spare@1")
+    switch.set(fault="500")
+    reached = switch.count()
+    for _ in range(8):
+        reply = server.chat("prime@1")
+        assert reply.status == 200, reply.body
+        assert reply.headers["x-podium-model"] == "spare@1"
+    head, events = read(server, "prime@1")
+    assert head["x-podium-model"] == "spare@1"
+    assert events[-1] == b"data: [DONE]"
+    assert switch.count() - reached <= 6, "the breaker is there to spare it"
+    switch.set()
+    wait_for(lambda: server.chat("prime@1").headers["x-podium-model"] == "prime@1")
+
+
+@pytest.mark.requirement("POOL-5", "PRV-11")
+def test_a_server_that_is_not_ours_goes_away_with_all_its_versions_and_comes_back(server: Server):
+    switch = Switch(server.home.parent, "remote")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = start_remote(switch, port)
+    try:
+        for ref in ("far@1", "near@1"):
+            added = server.add(ref, "openai", f"http://127.0.0.1:{port}/v1", remote="bad")
+            assert added["problem"] is None, added
+        started.kill()
+        started.wait()
+        first = server.chat("far@1")
+        assert first.status in (502, 503), first.body
+        for ref in ("far@1", "near@1"):
+            wait_for(lambda ref=ref: server.chat(ref).error["code"] == "circuit_open")
+            began = time.monotonic()
+            refused = server.chat(ref)
+            assert refused.status == 503
+            assert int(refused.headers["retry-after"]) >= 1
+            assert time.monotonic() - began < 0.5
+            assert kinds(server, ref).count("instance.crashed") == 0
+        wait_for(lambda: "instance.unhealthy" in kinds(server, "near@1"))
+        started = start_remote(switch, port)
+        for ref in ("far@1", "near@1"):
+            wait_for(lambda ref=ref: server.chat(ref).status == 200)
+        assert "instance.healthy" in kinds(server, "near@1")
+        assert all(ready(server, ref)["healthy"] for ref in ("far@1", "near@1"))
+    finally:
+        started.kill()
+        started.wait()
+
+
+def start_remote(switch: Switch, port: int) -> subprocess.Popen[bytes]:
+    """The same server, run by somebody else."""
+    loads = switch.loads()
+    command = shlex.split(switch.command().replace("${PORT}", str(port)))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_for(lambda: switch.loads() > loads)
+    return process
+
+
+@pytest.mark.requirement("PRV-3", "POOL-1")
+def test_a_frozen_process_can_be_unloaded(server: Server):
+    bad(server, "ice@1")
+    pid = ready(server, "ice@1")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert server.call("DELETE", "/api/v1/instances/ice@1").status in (200, 404)
+    wait_for(lambda: gone(pid))
+    assert time.monotonic() - began < 6
+    assert server.chat("ice@1").status == 200
+
+
+@pytest.mark.requirement("POOL-1")
+def test_a_process_killed_while_it_drains_ends_its_stream_and_the_order_to_unload(server: Server):
+    switch = bad(server, "drain@1")
+    switch.set(words=500, gap_ms=20)
+    pid = ready(server, "drain@1")["pid"]
+    lines = server.stream("drain@1")
+    assert json.loads(next(lines))["status"] == 200
+    with ThreadPoolExecutor(1) as threads:
+        unloading = threads.submit(server.call, "DELETE", "/api/v1/instances/drain@1")
+        wait_for(lambda: [item["state"] for item in instances(server, "drain@1")] == ["draining"])
+        os.kill(pid, signal.SIGKILL)
+        assert error_of(split(lines)[-1])["fault"] == "provider"
+        assert unloading.result().status in (200, 404)
+    switch.set()
+    assert server.chat("drain@1").status == 200
+
+
+@pytest.mark.requirement("POOL-1", "POOL-5")
+def test_a_process_killed_while_it_loads_tells_its_waiters_and_the_next_one_loads(server: Server):
+    switch = bad(server, "young@1")
+    server.ok("DELETE", "/api/v1/instances/young@1")
+    switch.set(load_s=30)
+    with ThreadPoolExecutor(3) as threads:
+        waiters = [threads.submit(server.chat, "young@1") for _ in range(3)]
+        wait_for(lambda: children(server, "young-1") and waiting(server) == 3)
+        switch.set()
+        for pid in children(server, "young-1"):
+            os.kill(pid, signal.SIGKILL)
+        replies = [each.result() for each in waiters]
+    for reply in replies:
+        assert reply.status == 503, reply.body
+        assert "killed by SIGKILL" in reply.error["message"]
+        assert int(reply.headers["retry-after"]) >= 1
+    wait_for(lambda: server.chat("young@1").status == 200)
+
+
+@pytest.mark.requirement("POOL-1")
+def test_an_order_to_unload_during_a_load_drops_nobody_who_waits_for_it(server: Server):
+    switch = bad(server, "torn@1", slots=1)
+    server.ok("DELETE", "/api/v1/instances/torn@1")
+    switch.set(load_s=1, delay_ms=50)
+    with ThreadPoolExecutor(6) as threads:
+        waiters = [threads.submit(server.chat, "torn@1") for _ in range(4)]
+        wait_for(lambda: waiting(server) == 4 and instances(server, "torn@1")[0]["state"] == "loading")
+        unloading = threads.submit(server.call, "DELETE", "/api/v1/instances/torn@1")
+        assert [each.result().status for each in waiters] == [200] * 4
+        assert unloading.result().status == 200
+
+
+@pytest.mark.requirement("PRV-3")
+def test_a_gateway_killed_while_it_serves_leaves_no_process_and_starts_again(tmp_path: Path):
+    server = Server(tmp_path / "home").start()
+    try:
+        bad(server, "one@1", words=50)
+        bad(server, "two@1")
+        pids = [ready(server, ref)["pid"] for ref in ("one@1", "two@1")]
+        server.kill()
+        wait_for(lambda: all(gone(pid) for pid in pids))
+        server.start()
+        assert [server.chat(ref).status for ref in ("one@1", "two@1")] == [200, 200]
+    finally:
+        server.stop()
+
+
+def children(server: Server, mark: str) -> list[int]:
+    """Processes of this gateway whose command line names this switch, not their guards."""
+    assert server.process is not None
+    found = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(word.endswith(f"{mark}.switch.json") for word in process.cmdline()):
+                found.append(process.pid)
+    return found
