@@ -1,0 +1,1 @@
+"""Streams and peers of the policy table."""
