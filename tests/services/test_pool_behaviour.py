@@ -258,6 +258,21 @@ async def test_the_next_load_waits_for_memory_that_comes_back_late(rig: Rig):
 
 
 @pytest.mark.requirement("POOL-2")
+@rigged({"a@1": Model(unload_s=2.0), "b@1": Model(size_mb=200, load_s=5.0)}, 300)
+async def test_memory_that_another_load_takes_meanwhile_is_not_missed(rig: Rig):
+    rig.machine.total_mb[RAM] = 1000
+    await rig.use("a@1")
+    unloading = asyncio.create_task(rig.pool.unload("a@1"))
+    await asyncio.sleep(1)
+    loading = rig.lease("b@1")
+    await asyncio.sleep(1.1)
+    assert unloading.done()
+    assert not loading.done()
+    assert not rig.kinds("memory.missing")
+    (await loading).release()
+
+
+@pytest.mark.requirement("POOL-2")
 @pytest.mark.parametrize("device", [RAM, GPU])
 @rigged(
     {ref: Model(size_mb=60, devices=(GPU, RAM)) for ref in ("a@1", "b@1")}, 100, verify_s=5.0, gpu_bytes={GPU: 100 * MB}

@@ -77,6 +77,22 @@ async def test_idle_copies_that_were_unloaded_do_not_come_back_for_old_demand(ri
     assert rig.machine.loads_of("a@1") == loads
 
 
+@pytest.mark.requirement("POOL-6", "POOL-2")
+@rigged({"a@1": Model(places=1), "b@1": Model(size_mb=200)}, 200, **SCALING)
+async def test_copies_that_were_evicted_do_not_come_back_for_old_demand(rig: Rig):
+    rig.pool.direct(rig.versions["a@1"], Directive(max_copies=2))
+    await rig.use("a@1")
+    await callers(rig, 2, 1.0, rig.clock.time + 40)
+    assert rig.pool.copies("a@1") == 2
+    await rig.use("b@1")
+    await rig.pool.unload("b@1")
+    await asyncio.sleep(60)
+    assert rig.state("a@1") == "stopped"
+    await rig.use("a@1")
+    await asyncio.sleep(60)
+    assert rig.pool.copies("a@1") == 1
+
+
 @pytest.mark.requirement("POOL-6")
 @rigged({"a@1": Model(places=1, load_s=5.0)})
 async def test_orders_that_change_while_copies_load_hold_when_these_are_ready(rig: Rig):

@@ -177,15 +177,15 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(request.lease for request in self.requests))
     @rule(data=st.data())
     def release_and_leave_in_the_same_moment(self, data) -> None:
-        """The next in line is granted the place and goes before it could run."""
+        """Whoever is next in line is granted the place and goes before it could run, and so do the others."""
         request = data.draw(st.sampled_from([one for one in self.requests if one.lease]), label="whose lease")
-        next_one = next((one for one in self.requests if one.waits and one.ref == request.ref), None)
+        others = [one for one in self.requests if one.waits and one.ref == request.ref]
 
         async def work() -> None:
             await self._release(request, "ok")
-            if next_one is not None:
-                next_one.over = True
-                next_one.task.cancel()
+            for other in others:
+                other.over = True
+                other.task.cancel()
 
         self.do(work())
 
