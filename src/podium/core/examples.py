@@ -3,7 +3,7 @@
 Owns the sample and its format. A new name enters by the rule of Misra and Gries (Science of Computer Programming,
 1982): when the table is full, tasks lose one unit of standing each and those without any leave, so that what is used
 often stays however many other names arrive. Tasks with ``ENOUGH`` prompts are spared as long as there are others.
-Within a task, prompts are kept by reservoir sampling that leans to recent ones; equal prompts count once.
+Within a task, prompts are kept by reservoir sampling that leans to recent ones; one that is like a kept one is not counted.
 """
 
 from __future__ import annotations
