@@ -106,6 +106,12 @@ def costs(as_json: AsJson = False) -> None:
         output.note(f"energy: {why}")
 
 
+def finding(item: Mapping[str, Any]) -> str:
+    """What keeps a task from learning, and what to do, on one line."""
+    subject = "" if item["task"] is None else f"task {item['task']}: "
+    return f"{subject}{item['says']}. What to do: {item['do']}"
+
+
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine has, what is wrong, and what to do next."""
     found = ask(lambda podium: podium.doctor())
@@ -130,5 +136,13 @@ def doctor(as_json: AsJson = False) -> None:
         output.say(f"found {output.cell(server)}")
     for problem in found["problems"]:
         output.say(f"problem: {problem}")
+    learning = found["learning"]
+    for item in learning["findings"]:
+        if item["severity"] == "note":
+            output.say(f"note: {finding(item)}")
+    if learning["tasks_learning"]:
+        output.say(f"learning: {output.cell(learning['tasks_learning'])}")
+    if learning["tasks_not_looked_at"]:
+        output.say(f"not looked at: {learning['tasks_not_looked_at']} tasks with fewer requests")
     for step in found["next"]:
         output.say(f"next: {step}")

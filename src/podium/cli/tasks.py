@@ -69,6 +69,24 @@ def show(task: Task, as_json: AsJson = False) -> None:
     names = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")
     rows = [[ref, *output.pick(item, *names)] for ref, item in one["evidence"].items()]
     output.table(("version", *names), rows, empty="nothing measured yet")
+    _learned(one["learned"])
+    for item in one["findings"]:
+        output.say(f"{item['severity']}: {item['says']}. What to do: {item['do']}")
+
+
+def _learned(known: dict[str, Any]) -> None:
+    """What is known of the task, whoever serves it."""
+    rows = []
+    for name, lesson in known["lessons"].items():
+        hand = lesson["set_by_hand"]
+        says = lesson["says"] if hand is None else f"set by hand to {output.cell(hand)}, which wins; {lesson['says']}"
+        rows.append([name, lesson["value"], lesson["confidence"], says])
+    output.table(("learned", "value", "confidence", "why"), rows)
+    if known["labels"]:
+        output.say("labels: " + ", ".join(f"{label} ({count:g})" for label, count in known["labels"].items()))
+    verb = "sharpened" if known["sharpening"]["applied"] else "would be sharpened with selection.enhance = true"
+    for sentence in known["sharpening"]["explanations"]:
+        output.say(f"{verb}: {sentence}")
 
 
 @app.command("set")

@@ -34,6 +34,8 @@ def read_criteria(value: dict[str, Any] | bytes) -> Criteria:
         raise InvalidRequest(
             "max_quality_loss is a share from 0 to below 1: 0.02 allows 2 %", param="criteria.max_quality_loss"
         )
+    if not found.soft <= {"min_quality", "max_latency_ms"}:
+        raise InvalidRequest("soft names limits that only rank: min_quality, max_latency_ms", param="criteria.soft")
     if found.min_context < 0:
         raise InvalidRequest("min_context must not be negative", param="criteria.min_context")
     return found

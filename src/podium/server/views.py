@@ -79,6 +79,7 @@ def criteria(item: Criteria) -> Json:
         "preference": item.preference,
         "min_context": item.min_context,
         "max_quality_loss": item.max_quality_loss,
+        "soft": sorted(item.soft),
     }
 
 

@@ -89,6 +89,10 @@ class Joining:
             if not attempts:
                 del self._attempts[old.request_id]
 
+    def newest(self) -> dict[str, str]:
+        """The newest remembered request that was answered, by task."""
+        return {one.task: one.request_id for one in self._known.values() if one.success}
+
     # ------------------------------------------------------------ feedback
 
     async def find(self, given: Given) -> tuple[Outcome, Feedback | None] | None:

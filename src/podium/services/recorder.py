@@ -179,6 +179,14 @@ class Recorder:
         self._fold()
         return dict(self._evidence)
 
+    def catch_up(self) -> None:
+        """Fold everything recorded so far, so that readers see it. No I/O."""
+        self._fold()
+
+    def newest_requests(self) -> Mapping[str, str]:
+        """The newest request by task, as far as is remembered."""
+        return self._joining.newest()
+
     def feedback_stats(self) -> FeedbackStats:
         """What became of feedback."""
         return self._joining.stats()

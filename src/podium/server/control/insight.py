@@ -11,15 +11,16 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from podium.core import history
 from podium.domain.evidence import Evidence
+from podium.domain.finding import Severity
 from podium.domain.model import Lifecycle
 from podium.domain.swap import Event
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import views
-from podium.server.control import feedback
+from podium.server.control import feedback, learning
 from podium.server.control.access import Limit, ServicesDep
+from podium.services.doctor import diagnose
 from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
@@ -122,16 +123,12 @@ async def doctor(services: ServicesDep) -> views.Json:
     """What this machine has, what is wrong, and what to do next."""
     facts = await asyncio.to_thread(services.host.facts)
     _, active = services.registry.query(status=Lifecycle.ACTIVE, page=Page(limit=1))
+    found = diagnose(services)
     problems = [*services.warnings(), *services.provider_problems().values()]
-    numbers = services.recorder.stats()
-    if numbers.dropped:
-        problems.append(f"{numbers.dropped} outcomes were dropped: {numbers.last_error or 'the buffer was full'}")
-    elif numbers.last_error:
-        problems.append(f"recording is behind: {numbers.last_error}")
-    for task in services.tasks.specs():
-        seen = services.selector.evidence_of(task.name)
-        if sum(item.samples for item in seen.values()) >= 50 and not any(map(history.mean_quality, seen.values())):
-            problems.append(f"task {task.name} has no quality signal: `podium feedback REQUEST_ID --score S` gives one")
+    for item in found.findings:
+        if item.severity is Severity.PROBLEM:
+            subject = "" if item.task is None else f"task {item.task}: "
+            problems.append(f"{subject}{item.says}. What to do: {item.do}")
     steps = [] if active else ["podium models add NAME --gguf PATH", "podium models add NAME --url URL --remote ID"]
     if active:
         steps = ['podium run "Hello"', "podium stats"]
@@ -141,6 +138,8 @@ async def doctor(services: ServicesDep) -> views.Json:
         "active_models": active,
         "rows": dict(await services.store.counts()),
         "recorder": _recorder(services),
+        "feedback": feedback.feedback_stats(services.recorder.feedback_stats()),
+        "learning": learning.diagnosis(found),
         "problems": problems,
         "next": steps,
     }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from podium.domain.task import TaskSpec
 from podium.ports import Page
 from podium.server import views
+from podium.server.control import learning
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
 from podium.server.criteria import read_criteria
 from podium.services.plane import Services
@@ -58,8 +59,14 @@ async def list_tasks(services: ServicesDep) -> views.Json:
 
 @router.get("/tasks/{task}")
 async def show_task(task: str, services: ServicesDep) -> views.Json:
-    """One task: its criteria, where it is bound, what each version showed."""
-    return _view(services, services.tasks.get(task))
+    """One task: criteria, binding, what each version showed, what is known of it, what keeps it from learning."""
+    spec = services.tasks.get(task)
+    services.recorder.catch_up()
+    return {
+        **_view(services, spec),
+        "learned": learning.learned(services, spec),
+        "findings": learning.findings(services, spec),
+    }
 
 
 @router.put("/tasks/{task}")

@@ -1,0 +1,168 @@
+"""What keeps tasks from learning, seen through a real server and the command line; what is known of tasks beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import Server
+
+
+def ask(server: Server, task: str, count: int) -> list[str]:
+    return [server.chat("auto", headers={"x-podium-task": task}).headers["x-request-id"] for _ in range(count)]
+
+
+def codes(server: Server, task: str | None) -> dict[str, dict[str, Any]]:
+    found = server.ok("GET", "/api/v1/doctor")["learning"]["findings"]
+    return {one["code"]: one for one in found if one["task"] == task}
+
+
+def podium(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "podium", *arguments],
+        env={**os.environ, "PODIUM_URL": server.url, "PODIUM_HOME": str(server.home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two active versions."""
+    server = Server(tmp_path_factory.mktemp("doctor") / "home").start()
+    for ref in ("a@1", "b@1"):
+        server.script(ref, text="one two three")
+    yield server
+    server.stop()
+
+
+@pytest.mark.requirement("LRN-5")
+def test_a_task_without_a_quality_signal_is_named_with_the_command_that_gives_one(pair: Server):
+    last = ask(pair, "silent", 20)[-1]
+    found = codes(pair, "silent")["no_quality_signal"]
+    assert (found["count"], found["severity"]) == (20, "problem")
+    assert abs(found["since"] - time.time()) < 120
+    assert found["do"] == f"podium feedback {last} --score S"
+    assert any("task silent: no quality signal" in one for one in pair.ok("GET", "/api/v1/doctor")["problems"])
+    said = podium(pair, "doctor").stdout
+    assert f"task silent: no quality signal: 20 requests since {time.strftime('%Y', time.gmtime())}" in said
+    assert f"podium feedback {last} --score S" in said
+    done = podium(pair, *found["do"].split()[1:-1], "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "no_quality_signal" not in codes(pair, "silent")
+
+
+@pytest.mark.requirement("LRN-5", "LRN-2")
+def test_a_task_that_learns_is_listed_and_what_is_known_of_it_is_shown(pair: Server):
+    for number, request_id in enumerate(ask(pair, "taught", 40)):
+        word = {"label": "too long"} if number % 4 == 0 else {}
+        pair.ok("POST", "/api/v1/feedback", {"request_id": request_id, "score": (number % 5) / 4, **word})
+    deadline = time.monotonic() + 10
+    while "scores_not_learned" in codes(pair, "taught"):  # beliefs are published a quarter of a second later
+        assert time.monotonic() < deadline
+    assert codes(pair, "taught") == {}
+    assert "taught" in pair.ok("GET", "/api/v1/doctor")["learning"]["tasks_learning"]
+    shown = pair.ok("GET", "/api/v1/tasks/taught")
+    assert shown["findings"] == []
+    learned = shown["learned"]
+    assert learned["labels"] == {"too long": 10.0}
+    assert learned["lessons"]["usual_quality"]["value"] == pytest.approx(0.5)
+    assert learned["lessons"]["usual_quality"]["observations"] == 40
+    assert learned["lessons"]["share_streamed"]["value"] == 0.0
+    assert learned["sharpening"]["applied"] is False
+    assert learned["sharpening"]["criteria"]["max_latency_ms"] > 0
+    assert shown["criteria"]["max_latency_ms"] is None
+    pair.ok("PUT", "/api/v1/tasks/taught", {"criteria": {"max_latency_ms": 9_000}})
+    by_hand = pair.ok("GET", "/api/v1/tasks/taught")["learned"]
+    assert by_hand["lessons"]["optimal_latency_ms"]["set_by_hand"] == 9_000
+    assert by_hand["sharpening"]["criteria"]["max_latency_ms"] == 9_000
+    assert by_hand["sharpening"]["criteria"]["soft"] == ["min_quality"]
+    said = podium(pair, "tasks", "show", "taught").stdout
+    assert "set by hand to 9,000" in said or "set by hand to 9000" in said
+    assert "too long (10)" in said
+
+
+@pytest.mark.requirement("LRN-5")
+def test_bindings_fixed_strategies_and_switched_off_exploration_are_noted(pair: Server):
+    pair.ok("POST", "/api/v1/tasks/tied/swap", {"to": "a@1"})
+    ask(pair, "tied", 20)
+    assert "a@1" in codes(pair, "tied")["bound"]["says"]
+    pair.ok("PUT", "/api/v1/tasks/stiff", {"strategy": "classic"})
+    ask(pair, "stiff", 20)
+    assert codes(pair, "stiff")["fixed_strategy"]["do"] == "podium tasks set stiff --strategy default"
+    pair.ok("PUT", "/api/v1/tasks/timid", {"exploration": 0})
+    ask(pair, "timid", 20)
+    cure = codes(pair, "timid")["exploration_off"]["do"]
+    assert podium(pair, *cure.split()[1:]).returncode == 0
+    assert "exploration_off" not in codes(pair, "timid")
+
+
+@pytest.mark.requirement("LRN-5")
+def test_identical_scores_and_a_single_version_are_named(server: Server):
+    server.script("a@1", text="one")
+    for request_id in ask(server, "flat", 25):
+        server.ok("POST", "/api/v1/feedback", {"request_id": request_id, "thumbs": "up"})
+    found = codes(server, "flat")
+    assert found["identical_scores"]["count"] == 25
+    assert "all 25 scores are 1" in found["identical_scores"]["says"]
+    assert "only a@1 can serve it" in found["one_version"]["says"]
+    server.ok("POST", "/api/v1/models/a@1/deprecate", {"reason": "gone"})
+    assert "no_version" in codes(server, "flat")
+
+
+@pytest.mark.requirement("LRN-5")
+def test_feedback_that_joins_nothing_shows_with_its_last_ids(server: Server):
+    for name in ("gone-1", "gone-2"):
+        assert server.call("POST", "/api/v1/feedback", {"request_id": name, "score": 1}).status == 404
+    found = codes(server, None)["feedback_unjoined"]
+    assert found["count"] == 2
+    assert "gone-2, gone-1" in found["says"]
+    document = json.loads(podium(server, "doctor", "--json").stdout)
+    assert document["feedback"]["unjoined"] == 2
+    assert [one["code"] for one in document["learning"]["findings"]] == ["feedback_unjoined"]
+
+
+@pytest.mark.requirement("LRN-2")
+def test_criteria_are_sharpened_and_explained_where_that_is_switched_on(tmp_path: Path):
+    config = tmp_path / "podium.toml"
+    config.write_text("[selection]\nenhance = true\n")
+    server = Server(tmp_path / "home", "--config", str(config)).start()
+    try:
+        for ref in ("a@1", "b@1"):
+            server.script(ref, text="one two three")
+        for number, request_id in enumerate(ask(server, "jobs", 40)):
+            server.ok("POST", "/api/v1/feedback", {"request_id": request_id, "score": 0.5 + (number % 3) / 4})
+        deadline = time.monotonic() + 10
+        reason = ""
+        while "learned: " not in reason:
+            assert time.monotonic() < deadline, reason
+            (request_id,) = ask(server, "jobs", 1)
+            reason = server.ok("GET", f"/api/v1/decisions/{request_id}")["attempts"][0]["reason"]
+        assert "answers within" in reason
+        assert "a mean quality below" in reason
+        assert "learned: " in podium(server, "explain", request_id).stdout
+        assert server.ok("GET", "/api/v1/tasks/jobs")["learned"]["sharpening"]["applied"] is True
+        strict = {"x-podium-criteria": json.dumps({"max_latency_ms": 60_000, "min_quality": 0.01})}
+        reply = server.chat("auto", headers={"x-podium-task": "jobs", **strict})
+        said = server.ok("GET", f"/api/v1/decisions/{reply.headers['x-request-id']}")["attempts"][0]["reason"]
+        assert "answers within" not in said
+        assert "a mean quality below" not in said
+        before = server.ok("GET", "/api/v1/tasks/jobs")["learned"]
+        server.kill()
+        server.start()
+        assert server.ok("GET", "/api/v1/tasks/jobs")["learned"] == before
+        config.write_text("[selection]\nenhance = false\n")
+        server.ok("POST", "/api/v1/reload")
+        assert server.ok("GET", "/api/v1/tasks/jobs")["learned"]["sharpening"]["applied"] is False
+    finally:
+        server.stop()
