@@ -127,13 +127,19 @@ class PoolMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ requests
 
-    @rule(ref=refs, caller=st.sampled_from(["x", "y"]), task=st.sampled_from(["", "t"]), priority=st.integers(0, 2))
-    def ask(self, ref: str, caller: str, task: str, priority: int) -> None:
+    @rule(
+        ref=refs,
+        count=st.integers(1, 4),
+        caller=st.sampled_from(["x", "y"]),
+        task=st.sampled_from(["", "t"]),
+        priority=st.integers(0, 2),
+    )
+    def ask(self, ref: str, count: int, caller: str, task: str, priority: int) -> None:
         async def work() -> None:
-            asked = self.rig.lease(
-                ref, WAIT_S, caller=caller, task=task, priority=priority, affinity=len(self.requests)
-            )
-            self.requests.append(Request(ref, asked, self.clock.time))
+            for _ in range(count):
+                key = len(self.requests)
+                asked = self.rig.lease(ref, WAIT_S, caller=caller, task=task, priority=priority, affinity=key)
+                self.requests.append(Request(ref, asked, self.clock.time))
 
         self.do(work())
 
@@ -175,6 +181,15 @@ class PoolMachine(RuleBasedStateMachine):
         lease.release()  # again does nothing
 
     @precondition(lambda self: any(request.lease for request in self.requests))
+    @rule()
+    def everybody_is_answered(self) -> None:
+        async def work() -> None:
+            for request in [one for one in self.requests if one.lease]:
+                await self._release(request, "ok")
+
+        self.do(work())
+
+    @precondition(lambda self: any(request.lease for request in self.requests))
     @rule(data=st.data())
     def release_and_leave_in_the_same_moment(self, data) -> None:
         """Whoever is next in line is granted the place and goes before it could run, and so do the others."""
@@ -210,6 +225,19 @@ class PoolMachine(RuleBasedStateMachine):
 
         async def work() -> None:
             instance.stopping.set_result(None)
+
+        self.do(work())
+
+    @precondition(lambda self: self.machine.loads or self._stopping())
+    @rule(rounds=st.integers(1, 3))
+    def what_began_ends_well(self, rounds: int) -> None:
+        async def work() -> None:
+            for _ in range(rounds):
+                for instance in self._stopping():
+                    instance.stopping.set_result(None)
+                for loading in list(self.machine.loads):
+                    loading.done.set_result(True)
+                await settle()
 
         self.do(work())
 
