@@ -141,6 +141,7 @@ def test_a_high_priority_overtakes_and_a_wrong_one_is_refused(server: Server):
     assert "high, normal or low" in refused.error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("POOL-7", "POOL-2")
 def test_orders_on_the_command_line_work_and_outlast_a_restart(tmp_path: Path):
     server = start(tmp_path)
@@ -261,6 +262,28 @@ def test_two_models_that_do_not_fit_together_take_turns_and_nobody_is_dropped(se
     assert min(len(each) for each in waits.values()) >= 3
 
 
+@pytest.mark.requirement("POOL-3")
+def test_a_full_line_refuses_with_a_time_to_come_back(server: Server):
+    switch = bad(server, "full@1", load_s=0.5)
+    server.ok("DELETE", "/api/v1/instances/full@1")
+    switch.set(load_s=2.5)
+    body = json.dumps({"model": "full@1", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        line = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(256)]
+        for one in line:
+            one.sendall(head + body)
+        wait_for(lambda: waiting(server) == 256)
+        refused = server.chat("full@1")
+        assert refused.status == 503, refused.body
+        assert refused.error["code"] == "queue_full"
+        assert 1 <= int(refused.headers["retry-after"]) <= 120
+        assert "256" in refused.error["message"]
+        for one in line:
+            one.settimeout(30)
+            assert one.recv(15) == b"HTTP/1.1 200 OK"
+
+
 @pytest.mark.requirement("PRV-11", "POOL-1")
 def test_clients_that_leave_at_any_moment_hold_nothing(server: Server):
     bad(server, "fickle@1", slots=2, delay_ms=5)
@@ -341,6 +364,7 @@ def test_conversations_stay_on_their_copy_and_different_ones_spread(server: Serv
     wait_for(lambda: len(running(server, "pair@1")) == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("API-4", "POOL-3")
 def test_who_waits_for_a_load_is_told_what_for_and_about_how_long(server: Server):
     switch = bad(server, "slow@1", load_s=1.5)

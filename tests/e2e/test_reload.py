@@ -62,9 +62,12 @@ class Site:
         return text
 
     def start(self, *refs: str) -> None:
-        """Start and wait until these are loaded."""
-        self.write()
-        self.server.start()
+        """Start, or have the file read again, and wait until these are loaded."""
+        if self.server.process is None:
+            self.write()
+            self.server.start()
+        else:
+            self.reload()
         for ref in refs:
             wait_for(lambda ref=ref: running(self.server, ref), timeout_s=30)
             wait_for(lambda ref=ref: self.server.ok("GET", f"/api/v1/models/{ref}")["status"] == "active")
@@ -76,6 +79,25 @@ class Site:
 
     def pids(self, *refs: str) -> list[int]:
         return [ready(self.server, ref)["pid"] for ref in refs]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One gateway for the tests that need no memory limit."""
+    made = Site(tmp_path_factory.mktemp("reload"))
+    yield made
+    made.server.stop()
+
+
+@pytest.fixture
+def shared(first: Site) -> Site:
+    """That gateway with an empty file; the versions of earlier tests are still registered."""
+    first.models.clear()
+    first.more, first.budget = "", 1000
+    for switch in first.switches.values():
+        switch.set()
+    first.start()
+    return first
 
 
 @pytest.fixture
@@ -123,11 +145,11 @@ def test_a_reload_touches_only_what_changed(site: Site):
 
 
 @pytest.mark.requirement("OPS-6")
-def test_a_bad_file_is_refused_with_its_lines_and_the_old_one_stays(site: Site):
-    site.model("m@1")
-    site.start("m@1")
-    server, before = site.server, site.pids("m@1")
-    good = site.write()
+def test_a_bad_file_is_refused_with_its_lines_and_the_old_one_stays(shared: Site):
+    shared.model("m@1")
+    shared.start("m@1")
+    server, before = shared.server, shared.pids("m@1")
+    good = shared.write()
     line = good.count("\n") + 2
     wrongs = {
         "[pool]\nmax_wait_s = 'soon'\n": None,  # a table twice: no TOML
@@ -137,39 +159,39 @@ def test_a_bad_file_is_refused_with_its_lines_and_the_old_one_stays(site: Site):
         "[timeouts]\nfirst_token_s = -1\ntotl_s = 3\n": line + 1,
     }
     for wrong, at in wrongs.items():
-        site.file.write_text(good + "\n" + wrong)
+        shared.file.write_text(good + "\n" + wrong)
         refused = server.call("POST", "/api/v1/reload", {})
         assert refused.status in (400, 422, 500), refused.body
         assert refused.error["code"] == "invalid_config", wrong
         if at is not None:
             assert f":{at}" in refused.error["message"] or f"line {at}" in refused.error["message"], refused.error
         assert server.chat("m@1").status == 200
-    site.file.unlink()
+    shared.file.unlink()
     assert server.call("POST", "/api/v1/reload", {}).status >= 400
-    assert site.pids("m@1") == before
+    assert shared.pids("m@1") == before
     assert server.process is not None
-    site.file.write_text(good + "\n[pool]\n")
+    shared.file.write_text(good + "\n[pool]\n")
     server.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "podium.toml" in server.log())
     assert server.chat("m@1").status == 200
-    site.budget = 777
-    site.write()
+    shared.budget = 777
+    shared.write()
     server.process.send_signal(signal.SIGHUP)
     wait_for(lambda: server.ok("GET", "/api/v1/instances")["memory_budget_mb"] == 777)
-    assert site.pids("m@1") == before
+    assert shared.pids("m@1") == before
 
 
 @pytest.mark.requirement("OPS-6")
-def test_two_reloads_within_ten_milliseconds_end_with_the_last_file(site: Site):
-    site.model("m@1")
-    site.start("m@1")
-    server, before = site.server, site.pids("m@1")
+def test_two_reloads_within_ten_milliseconds_end_with_the_last_file(shared: Site):
+    shared.model("m@1")
+    shared.start("m@1")
+    server, before = shared.server, shared.pids("m@1")
     for budget in (500, 900):
         started: list[float] = []
 
         def again(value: int, started: list[float] = started) -> Any:
-            site.budget = value
-            site.write()
+            shared.budget = value
+            shared.write()
             started.append(time.monotonic())
             return server.ok("POST", "/api/v1/reload", {})
 
@@ -180,26 +202,26 @@ def test_two_reloads_within_ten_milliseconds_end_with_the_last_file(site: Site):
             answers = [first.result(), second.result()]
         assert max(started) - min(started) < 0.1
         assert all("problems" in answer for answer in answers)
-        assert server.ok("GET", "/api/v1/instances")["memory_budget_mb"] == site.budget
-    assert site.pids("m@1") == before
+        assert server.ok("GET", "/api/v1/instances")["memory_budget_mb"] == shared.budget
+    assert shared.pids("m@1") == before
 
 
 @pytest.mark.requirement("OPS-6", "SWP-2")
-def test_a_reload_in_the_middle_of_a_load_fails_nobody(site: Site):
-    switch = site.model("m@1")
-    site.start("m@1")
-    server = site.server
+def test_a_reload_in_the_middle_of_a_load_fails_nobody(shared: Site):
+    switch = shared.model("m@1")
+    shared.start("m@1")
+    server = shared.server
     server.ok("DELETE", "/api/v1/instances/m@1")
     switch.set(load_s=1.5)
     loads = switch.loads()
     with ThreadPoolExecutor(3) as threads:
         waiters = [threads.submit(server.chat, "m@1") for _ in range(3)]
         wait_for(lambda: [item["state"] for item in instances(server, "m@1")] == ["loading"])
-        site.model("m@1", pin="true")
-        site.model("n@1", activate="false")
-        site.budget = 800
+        shared.model("m@1", pin="true")
+        shared.model("n@1", activate="false")
+        shared.budget = 800
         began = time.monotonic()
-        done = site.reload()
+        done = shared.reload()
         assert done["models_changed"] == ["m@1"]
         assert done["problems"] == []
         assert time.monotonic() - began < 1.2, "a reload does not wait for a load under way"
@@ -253,70 +275,70 @@ def test_a_budget_lowered_under_a_busy_model_cuts_none_of_its_answers(site: Site
 
 
 @pytest.mark.requirement("OPS-6")
-def test_a_model_taken_out_of_the_file_goes_on_serving_until_it_is_retired(site: Site):
-    site.model("gone@1", pin="true")
-    site.model("stays@1")
-    site.start("gone@1", "stays@1")
-    server, before = site.server, site.pids("gone@1", "stays@1")
-    del site.models["gone@1"]
-    done = site.reload()
+def test_a_model_taken_out_of_the_file_goes_on_serving_until_it_is_retired(shared: Site):
+    shared.model("gone@1", pin="true")
+    shared.model("stays@1")
+    shared.start("gone@1", "stays@1")
+    server, before = shared.server, shared.pids("gone@1", "stays@1")
+    del shared.models["gone@1"]
+    done = shared.reload()
     assert done["models_removed"] == ["gone@1"]
     assert any("gone@1" in problem and "podium models retire" in problem for problem in done["problems"])
     assert server.chat("gone@1").status == 200
-    assert site.pids("gone@1", "stays@1") == before
+    assert shared.pids("gone@1", "stays@1") == before
     assert not ready(server, "gone@1")["pinned"], "the file ordered the pin, and no longer does"
 
 
 @pytest.mark.requirement("OPS-6")
-def test_a_changed_command_of_a_registered_version_is_a_problem_that_says_what_to_do(site: Site):
-    site.model("m@1")
-    site.start("m@1")
-    server, before = site.server, site.pids("m@1")
-    site.model("m@1", slots=2)
-    done = site.reload()
-    assert done["models_changed"] == ["m@1"]
+def test_a_changed_command_of_a_registered_version_is_a_problem_that_says_what_to_do(shared: Site):
+    shared.model("changed@1")
+    shared.start("changed@1")
+    server, before = shared.server, shared.pids("changed@1")
+    shared.model("changed@1", slots=2)
+    done = shared.reload()
+    assert done["models_changed"] == ["changed@1"]
     (problem,) = done["problems"]
-    assert "m@1" in problem
+    assert "changed@1" in problem
     assert "version" in problem
-    assert site.pids("m@1") == before
-    assert server.chat("m@1").status == 200
+    assert shared.pids("changed@1") == before
+    assert server.chat("changed@1").status == 200
 
 
 @pytest.mark.requirement("OPS-6")
-def test_an_order_given_by_hand_outlasts_a_reload_of_an_unchanged_entry(site: Site):
-    site.model("m@1", keep_alive='"10m"')
-    site.start("m@1")
-    server = site.server
+def test_an_order_given_by_hand_outlasts_a_reload_of_an_unchanged_entry(shared: Site):
+    shared.model("m@1", keep_alive='"10m"')
+    shared.start("m@1")
+    server = shared.server
     server.ok("PUT", "/api/v1/instances/m@1/directive", {"keep_alive": "5m", "pinned": True})
-    site.budget = 600
-    site.reload()
+    shared.budget = 600
+    shared.reload()
     assert server.ok("GET", "/api/v1/instances/m@1/directive")["keep_alive_s"] == 300
     assert ready(server, "m@1")["pinned"]
-    site.model("m@1", keep_alive='"20m"')
-    site.reload()
+    shared.model("m@1", keep_alive='"20m"')
+    shared.reload()
     order = server.ok("GET", "/api/v1/instances/m@1/directive")
     assert (order["keep_alive_s"], order["pinned"]) == (1200, False)
     assert not ready(server, "m@1")["pinned"]
 
 
 @pytest.mark.requirement("OPS-6")
-def test_a_strategy_nobody_knows_is_refused_before_it_could_spoil_answers(site: Site):
-    site.model("m@1")
-    site.start("m@1")
-    server = site.server
+def test_a_strategy_nobody_knows_is_refused_before_it_could_spoil_answers(shared: Site):
+    shared.model("m@1")
+    shared.start("m@1")
+    server = shared.server
     for wrong, where in (
         ('[selection]\nstrategy = "magic"\n', "selection.strategy"),
         ('[tasks.jobs]\nstrategy = "magic"\n', "tasks.jobs.strategy"),
     ):
-        site.more = wrong
-        site.write()
+        shared.more = wrong
+        shared.write()
         refused = server.call("POST", "/api/v1/reload", {})
         assert refused.error["code"] == "invalid_config", refused.body
         assert where in refused.error["message"]
         assert server.chat("auto").status == 200
     weights = "{ quality = 1.0, latency = 0.0, memory = 0.0, reliability = 0.0, recency = 0.0 }"
-    site.more = f'[selection]\nstrategy = "magic"\n[selection.weights]\nmagic = {weights}\n'
-    assert "selection.weights" in site.reload()["live"]
+    shared.more = f'[selection]\nstrategy = "magic"\n[selection.weights]\nmagic = {weights}\n'
+    assert "selection.weights" in shared.reload()["live"]
     reply = server.chat("auto")
     assert reply.status == 200, reply.body
     (attempt,) = server.ok("GET", f"/api/v1/decisions/{reply.headers['x-request-id']}")["attempts"]
@@ -324,21 +346,21 @@ def test_a_strategy_nobody_knows_is_refused_before_it_could_spoil_answers(site: 
 
 
 @pytest.mark.requirement("OPS-6")
-def test_a_declared_model_that_could_not_start_is_tried_again_by_the_next_reload(site: Site):
-    switch = site.model("m@1")
-    site.start("m@1")
-    switch = site.model("late@1", pin="true")
+def test_a_declared_model_that_could_not_start_is_tried_again_by_the_next_reload(shared: Site):
+    switch = shared.model("m@1")
+    shared.start("m@1")
+    switch = shared.model("late@1", pin="true")
     switch.set(load_error="its disk is not there yet")
-    (problem,) = site.reload()["problems"]
+    (problem,) = shared.reload()["problems"]
     assert "late@1" in problem
     assert "its disk is not there yet" in problem
     switch.set()
-    done = site.reload()
+    done = shared.reload()
     assert done["problems"] == []
-    assert site.server.chat("late@1").status == 200
-    assert ready(site.server, "late@1")["pinned"]
+    assert shared.server.chat("late@1").status == 200
+    assert ready(shared.server, "late@1")["pinned"]
     loads = switch.loads()
-    site.reload()
+    shared.reload()
     assert switch.loads() == loads
 
 
