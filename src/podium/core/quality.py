@@ -39,8 +39,8 @@ SHRINK_SHARED, SHRINK_CELL = 12.0, 6.0
 """Imagined scores behind ``p`` when shared effects are fitted and when one cell is judged."""
 TAIL = 1.5
 """Cells are judged with this multiple of ``D``: the best arm of a task is often far from what the others suggest."""
-EM_STEPS = 2
-PULL = 3.0
+EM_STEPS = 1
+PULL = 6.0
 """The weight of the starting variances in imagined groups (arms, tasks, cells)."""
 VAR_LOW, VAR_HIGH = 1e-4, 0.5
 
