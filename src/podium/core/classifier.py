@@ -158,8 +158,10 @@ def train(examples: Sequence[Example], digest: str, pause: Callable[[], None] = 
     pause()
     quality = _quality(left_out.astype(np.float64), labels, tasks, kept)
     weights = np.zeros((BUCKETS, len(tasks)), np.float32)
-    for example, row in zip(kept, dual, strict=True):
+    for at, (example, row) in enumerate(zip(kept, dual, strict=True)):
         weights[example.features.indices] += np.outer(example.features.values, row)
+        if at % 64 == 63:
+            pause()
     scales = np.maximum(np.abs(weights).max(axis=0), 1e-12) / np.float32(127.0)
     steps = np.rint(weights / scales).astype(np.int8)
     return _snapshot(tasks, steps, scales, quality, digest)

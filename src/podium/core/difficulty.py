@@ -1,6 +1,6 @@
 """How hard a prompt looks, from what is cheap to see. Pure; an estimate, not a measurement.
 
-``difficulty = 1 - exp(-sum(w_i * min(n_i, cap_i) / cap_i))`` over counts ``n_i`` of the part that is read: more of
+``difficulty = 1 - exp(-sum(w_i * min(n_i, cap_i) / cap_i))`` over counts ``n_i`` in the part that is read: more of
 anything never makes a prompt easier, and nothing alone makes it certain. Must not call a model or know tasks.
 """
 
@@ -9,35 +9,47 @@ from __future__ import annotations
 import math
 import re
 
-READ_CHARS = 4_000
-_LONG_WORD = re.compile(r"[^\W\d_]{9,}")
-_CODE = re.compile(r"```|[{};]\s*\n|\b(?:def|class|return|import|void|SELECT|lambda|const|fn)\b|==|!=|->|=>|\(\)")
-_MATHS = re.compile(r"\\[a-z]+|[=^∫∑√≤≥±\u00d7÷%]|\d\s*[-+*/]\s*\d")
-_NUMBER = re.compile(r"\d+")
-_LIMIT = re.compile(
-    r"\b(?:must|exactly|at (?:least|most)|only|without|never|each|every|unless|except|if|then|prove|derive|explain|step"
-    r"|muss|genau|mindestens|höchstens|nur|ohne|jede[rsnm]?|beweise|falls"
-    r"|doit|exactement|au moins|au plus|sans|chaque|démontre[rz]?"
-    r"|debe|exactamente|al menos|como máximo|sin|cada|demuestra)\b",
-    re.IGNORECASE,
+READ_CHARS = 2_000
+LONG_WORD = 9
+_WORD = re.compile(r"\w+")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SIGNS = "=^+*%<>\u2211\u221a\u222b\u2264\u2265\u00b1\u00d7\u00f7\\"
+_CODE_SIGNS = ("```", "{", "}", ";\n", "()", "->", "=>", "==", "!=")
+_CODE_WORDS = _words("def class return import void lambda const fn func struct elif printf println")
+_LIMITS = _words(
+    # conditions, quantities and demands for reasons, in the languages of the seeds
+    "must exactly least most only without never each every unless except if then prove derive explain step such "
+    "muss genau mindestens höchstens nur ohne jede jeder jedes beweise falls begründe schritt "
+    "doit exactement moins plus sans chaque démontre démontrer explique étape si "
+    "debe exactamente menos máximo sin cada demuestra explica paso"
 )
-_TERMS = (
-    # pattern, weight, count beyond which more says nothing
-    (_LONG_WORD, 0.35, 40),
-    (_CODE, 0.30, 12),
-    (_MATHS, 0.35, 12),
-    (_NUMBER, 0.20, 20),
-    (_LIMIT, 0.25, 10),
-)
-_LENGTH_WEIGHT, _LENGTH_CAP = 0.45, 2_000.0
-_QUESTION_WEIGHT, _QUESTION_CAP = 0.10, 5
+_LENGTH, _LONG, _CODE, _MATHS, _NUMBERS, _CONDITIONS, _QUESTIONS = range(7)
+WEIGHTS = (0.45, 0.25, 0.30, 0.35, 0.40, 0.25, 0.05)
+CAPS = (2_000, 40, 12, 12, 20, 10, 5)
+"""Counts beyond which more says nothing: characters, long words, code, mathematics, numbers, conditions, questions."""
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """What is counted, in the order of ``CAPS``, within the first ``READ_CHARS`` characters."""
+    text = text[:READ_CHARS].lower()
+    words = _WORD.findall(text)
+    return (
+        len(text),
+        len([word for word in words if len(word) >= LONG_WORD]),
+        sum(map(text.count, _CODE_SIGNS)) + len([word for word in words if word in _CODE_WORDS]),
+        sum(map(text.count, _SIGNS)),
+        len([word for word in words if word[0].isdecimal()]),
+        len([word for word in words if word in _LIMITS]),
+        text.count("?"),
+    )
 
 
 def difficulty(text: str) -> float:
     """In [0, 1): 0 for nothing. Never falls when words are added within the first ``READ_CHARS`` characters."""
-    text = text[:READ_CHARS]
-    total = _LENGTH_WEIGHT * min(len(text), _LENGTH_CAP) / _LENGTH_CAP
-    total += _QUESTION_WEIGHT * min(text.count("?") + text.count("\uff1f"), _QUESTION_CAP) / _QUESTION_CAP
-    for pattern, weight, cap in _TERMS:
-        total += weight * min(len(pattern.findall(text)), cap) / cap
+    total = sum(weight * min(count, cap) / cap for count, weight, cap in zip(counts(text), WEIGHTS, CAPS, strict=True))
     return 1.0 - math.exp(-total)

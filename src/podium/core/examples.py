@@ -9,9 +9,8 @@ Within a task, prompts are kept by reservoir sampling that leans to recent ones;
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import numpy as np
 
@@ -31,14 +30,14 @@ _HEAD = struct.Struct("<4sHHH")
 _TASK = struct.Struct("<HIIH")
 _ROW = struct.Struct("<Hf")
 _MAGIC = b"PODX"
+_MOST = 2**32 - 1
 
 
 @dataclass(slots=True)
 class _Kept:
     standing: int = 0
     seen: int = 0
-    rows: list[Features] = field(default_factory=list)
-    marks: list[bytes] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
 
 
 class Examples:
@@ -57,20 +56,18 @@ class Examples:
             if len(self._tasks) >= MAX_TASKS and not self._make_room():
                 return False
             kept = self._tasks[task] = _Kept()
-        kept.standing += 1
-        row = _rounded(found)
-        mark = blake2b(row.indices.tobytes() + row.values.tobytes(), digest_size=8).digest()
-        if mark in kept.marks:
+        kept.standing = min(kept.standing + 1, _MOST)
+        row = _packed(found)
+        if row in kept.rows:
             return False
-        kept.seen += 1
+        kept.seen = min(kept.seen + 1, _MOST)
         if len(kept.rows) < MAX_PROMPTS:
             kept.rows.append(row)
-            kept.marks.append(mark)
             return True
         at = self._draw(min(kept.seen, _MEMORY))
         if at >= MAX_PROMPTS:
             return False
-        kept.rows[at], kept.marks[at] = row, mark
+        kept.rows[at] = row
         return True
 
     def _make_room(self) -> bool:
@@ -80,10 +77,12 @@ class Examples:
         self._tasks = {name: kept for name, kept in self._tasks.items() if kept.standing > 0}
         return len(self._tasks) < MAX_TASKS
 
-    def __iter__(self) -> Iterator[tuple[str, Features]]:
+    def of(self, tasks: Container[str]) -> Iterator[tuple[str, bytes]]:
+        """The kept prompts of some tasks, each as ``features_of`` takes it."""
         for name, kept in self._tasks.items():
-            for row in kept.rows:
-                yield name, row
+            if name in tasks:
+                for row in kept.rows:
+                    yield name, row
 
     def counts(self) -> Mapping[str, int]:
         """Prompts kept, by task."""
@@ -95,24 +94,20 @@ class Examples:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._tasks.clear()
+        self._tasks = {}
+
+    def size(self) -> int:
+        """Bytes ``pack`` gives."""
+        return _HEAD.size + sum(
+            _TASK.size + len(name.encode()) + sum(map(len, kept.rows)) for name, kept in self._tasks.items()
+        )
 
     def pack(self) -> bytes:
         """At most ``MAX_BYTES``."""
         parts = [_HEAD.pack(_MAGIC, FORMAT, HASHING, len(self._tasks))]
         for name, kept in self._tasks.items():
             raw = name.encode()
-            parts += [
-                _TASK.pack(len(raw), min(kept.standing, 2**32 - 1), min(kept.seen, 2**32 - 1), len(kept.rows)),
-                raw,
-            ]
-            for row in kept.rows:
-                scale = _scale(row)
-                parts += [
-                    _ROW.pack(len(row.indices), scale),
-                    row.indices.astype("<u2").tobytes(),
-                    np.rint(row.values / np.float32(scale)).astype(np.int8).tobytes(),
-                ]
+            parts += [_TASK.pack(len(raw), kept.standing, kept.seen, len(kept.rows)), raw, *kept.rows]
         return b"".join(parts)
 
     def unpack(self, data: bytes) -> None:
@@ -123,16 +118,24 @@ class Examples:
             raise ValueError(f"not a sample of prompts: {error}") from None
 
 
-def _scale(row: Features) -> float:
-    return float(np.float32(np.abs(row.values).max() / np.float32(127.0)))
+def features_of(row: bytes) -> Features:
+    """A kept prompt; its values are rounded to one byte each. Raises ``ValueError`` when it is damaged."""
+    size, scale = _ROW.unpack_from(row)
+    if not 0 < size <= KEPT or len(row) != _ROW.size + 3 * size or not 0.0 < scale < 1.0:
+        raise ValueError("a prompt is damaged")
+    indices = np.frombuffer(row, "<u2", size, _ROW.size).astype(np.uint16)
+    values = np.frombuffer(row, np.int8, size, _ROW.size + 2 * size).astype(np.float32) * np.float32(scale)
+    if int(indices.max()) >= BUCKETS:
+        raise ValueError("a prompt is damaged")
+    return Features(indices, values)
 
 
-def _rounded(found: Features) -> Features:
-    """The same vector with values that survive being stored in one byte each."""
-    scale = np.float32(_scale(found))
+def _packed(found: Features) -> bytes:
+    scale = np.float32(np.abs(found.values).max() / np.float32(127.0))
     steps = np.rint(found.values / scale).astype(np.int8)
     kept = steps != 0
-    return Features(found.indices[kept], steps[kept].astype(np.float32) * scale)
+    indices = found.indices[kept].astype("<u2")
+    return _ROW.pack(len(indices), float(scale)) + bytes(indices.tobytes()) + steps[kept].tobytes()
 
 
 def _read(data: bytes) -> dict[str, _Kept]:
@@ -150,15 +153,9 @@ def _read(data: bytes) -> dict[str, _Kept]:
             raise ValueError("too many prompts")
         kept = tasks[name] = _Kept(standing=standing, seen=seen)
         for _ in range(rows):
-            size, scale = _ROW.unpack_from(data, at)
-            at += _ROW.size
-            if size > KEPT or at + 3 * size > len(data) or not 0.0 < scale < 1.0:
-                raise ValueError("a prompt is damaged")
-            indices = np.frombuffer(data, "<u2", size, at).astype(np.uint16)
-            values = np.frombuffer(data, np.int8, size, at + 2 * size).astype(np.float32) * np.float32(scale)
-            at += 3 * size
-            if size == 0 or int(indices.max()) >= BUCKETS:
-                raise ValueError("a prompt is damaged")
-            kept.rows.append(Features(indices, values))
-            kept.marks.append(blake2b(indices.tobytes() + values.tobytes(), digest_size=8).digest())
+            size, _scale = _ROW.unpack_from(data, at)
+            row = data[at : at + _ROW.size + 3 * size]
+            features_of(row)
+            kept.rows.append(row)
+            at += len(row)
     return tasks

@@ -110,9 +110,13 @@ def _mixed(hashes: Hashes) -> Hashes:
 
 def _sparse(hashes: Hashes, weights: NDArray[np.float64]) -> Features:
     signed = np.where(hashes >> np.uint32(31), weights, -weights)
-    dense = np.bincount(hashes & np.uint32(BUCKETS - 1), weights=signed, minlength=BUCKETS)
-    indices = np.flatnonzero(dense)
-    values = dense[indices]
+    buckets = (hashes & np.uint32(BUCKETS - 1)).astype(np.uint16)
+    order = np.argsort(buckets, kind="stable")  # a radix sort for 16 bits
+    buckets = buckets[order]
+    starts = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
+    indices, values = buckets[starts], np.add.reduceat(signed[order], starts)
+    if not values.all():
+        indices, values = indices[values != 0.0], values[values != 0.0]
     if len(indices) > KEPT:
         strongest = np.sort(np.argpartition(np.abs(values), len(values) - KEPT)[-KEPT:])
         indices, values = indices[strongest], values[strongest]

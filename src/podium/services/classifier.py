@@ -24,7 +24,7 @@ from podium.core import classifier, ngrams
 from podium.core.classifier import Example, Quality, Snapshot, Verdict, train
 from podium.core.classify import BUILTIN_TASKS, classify
 from podium.core.difficulty import difficulty
-from podium.core.examples import ENOUGH, Examples
+from podium.core.examples import ENOUGH, Examples, features_of
 from podium.core.recognition import settle
 from podium.domain.request import Endpoint, RequestHead
 from podium.domain.task import DEFAULT_TASK, Classification, TaskSpec
@@ -44,7 +44,8 @@ STEP = 5
 TRAINING_SHARE = 0.05
 """Of one processor, that training may take in the long run."""
 SAVE_S = 30.0
-MAX_OWN_TASKS = classifier.MAX_CLASSES - len(BUILTIN_TASKS) - 1
+KNOWN = frozenset({DEFAULT_TASK, *BUILTIN_TASKS})
+MAX_OWN_TASKS = classifier.MAX_CLASSES - len(KNOWN)
 _log = structlog.get_logger("podium.classifier")
 
 
@@ -100,6 +101,7 @@ class TaskClassifier:
         self._queue: deque[tuple[RequestHead, str]] = deque(maxlen=BURST)
         self._tokens, self._refilled = float(BURST), clock.monotonic()
         self._snapshot: Snapshot | None = None
+        self._snapshot_bytes = 0
         self._own: frozenset[str] = frozenset()
         self._changed = 0
         self._unsaved: set[str] = set()
@@ -176,11 +178,14 @@ class TaskClassifier:
     def _worth_training(self) -> bool:
         if self._snapshot is None or self._snapshot.digest.partition("+")[0] != self._seeds.seeds_digest():
             return True
-        return self._changed >= STEP and self._snapshot.digest != self._digest()
+        if self._changed < STEP:
+            return False
+        self._changed = 0
+        return self._snapshot.digest != self._digest()
 
     async def _train(self) -> None:
         digest = self._digest()
-        own = list(self._own_examples())
+        own = list(self._examples.of(self._learnable()))
         self._changed = 0
         stop = threading.Event()
         try:
@@ -196,22 +201,17 @@ class TaskClassifier:
         self._unsaved.add(SNAPSHOT)
         await self.save()
 
-    def _own_examples(self) -> list[Example]:
-        """What counts: built-in tasks always, others from ``ENOUGH`` prompts on, the most used first."""
+    def _learnable(self) -> set[str]:
+        """The tasks whose examples count: built-in ones always, others from ``ENOUGH`` on, the most used first."""
         counts, seen = self._examples.counts(), self._examples.seen()
-        known = {DEFAULT_TASK, *BUILTIN_TASKS}
-        others = sorted(
-            (name for name in counts if name not in known and counts[name] >= ENOUGH), key=lambda n: (-seen[n], n)
-        )
-        taken = known | set(others[:MAX_OWN_TASKS])
-        return [Example(name, row, own=True) for name, row in self._examples if name in taken]
+        others = [name for name in counts if name not in KNOWN and counts[name] >= ENOUGH]
+        return {*KNOWN, *sorted(others, key=lambda name: (-seen[name], name))[:MAX_OWN_TASKS]}
 
     def _digest(self) -> str:
         """Of what the next snapshot would be trained from: seeds, then own examples."""
         own = blake2b(digest_size=12)
-        for example in self._own_examples():
-            own.update(example.task.encode() + b"\0")
-            own.update(example.features.indices.tobytes() + example.features.values.tobytes())
+        for task, row in self._examples.of(self._learnable()):
+            own.update(task.encode() + b"\0" + row)
         return f"{self._seeds.seeds_digest()}+{own.hexdigest()}"
 
     async def save(self) -> None:
@@ -278,6 +278,7 @@ class TaskClassifier:
     def _use(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
         (self._ready.clear if snapshot is None else self._ready.set)()
+        self._snapshot_bytes = len(snapshot.pack()) if snapshot else 0
         own = snapshot.quality.own if snapshot else {}
         self._own = frozenset(
             n for n, count in own.items() if count >= ENOUGH and n not in {DEFAULT_TASK, *BUILTIN_TASKS}
@@ -294,12 +295,14 @@ class TaskClassifier:
             waiting=len(self._queue),
             trained_at=self._trained_at,
             training_s=self._training_s,
-            snapshot_bytes=len(self._snapshot.pack()) if self._snapshot else 0,
-            examples_bytes=len(self._examples.pack()),
+            snapshot_bytes=self._snapshot_bytes,
+            examples_bytes=self._examples.size(),
         )
 
 
-def _fit(seeds: SeedSource, own: Sequence[Example], digest: str, stop: threading.Event) -> tuple[Snapshot, float]:
+def _fit(
+    seeds: SeedSource, own: Sequence[tuple[str, bytes]], digest: str, stop: threading.Event
+) -> tuple[Snapshot, float]:
     """In a thread: the new snapshot and the processor time it took."""
     begin = time.thread_time()
 
@@ -311,4 +314,5 @@ def _fit(seeds: SeedSource, own: Sequence[Example], digest: str, stop: threading
     for task, text in seeds.seed_prompts():
         shipped.append(Example(task, ngrams.features(text)))
         pause()
-    return train([*shipped, *own], digest, pause), time.thread_time() - begin
+    labelled = [Example(task, features_of(row), own=True) for task, row in own]
+    return train([*shipped, *labelled], digest, pause), time.thread_time() - begin
