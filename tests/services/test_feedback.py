@@ -251,3 +251,19 @@ def test_the_learner_takes_a_score_back_and_believes_the_new_one() -> None:
     assert said["a@1"].weight == before.weight
     learner.revised(replace(first, score=float("nan")), first)
     assert learner.refused == 1
+
+
+async def test_a_word_of_a_request_that_fell_out_of_memory_is_still_replaced_not_doubled(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "REMEMBERED", 10)
+    recorder = Recorder(store, RealClock())
+    recorder.record(*attempt(1))
+    await recorder.feedback("req-1", 1.0)
+    for number in range(2, 30):
+        recorder.record(*attempt(number))
+    await recorder.flush()
+    assert quality(recorder) == (1, 1.0)
+    await recorder.feedback("req-1", 0.5)
+    await recorder.feedback("req-1", 0.25)
+    assert quality(recorder) == (1, 0.25)

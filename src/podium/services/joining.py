@@ -54,7 +54,10 @@ class Joining:
         self._newest = ""
         self._known: OrderedDict[str, Outcome] = OrderedDict()
         self._attempts: dict[str, list[Outcome]] = {}
-        self._said: OrderedDict[tuple[str, str], Feedback] = OrderedDict()
+        self._said: dict[str, dict[str, Feedback]] = {}
+        """Of known decisions, complete: by decision, then by source. What is said of older ones is in the store, and the
+        newest of it here too, as it may not be written yet."""
+        self._said_late: OrderedDict[tuple[str, str], Feedback] = OrderedDict()
         self._held: OrderedDict[str, tuple[float, dict[str, Given]]] = OrderedDict()
         self._lost: deque[tuple[str, float]] = deque(maxlen=SHOWN)
         self._joined = self._replaced = self._unjoined = 0
@@ -88,6 +91,8 @@ class Joining:
             attempts.remove(old)
             if not attempts:
                 del self._attempts[old.request_id]
+            for said in self._said.pop(old.decision_id, {}).values():
+                self._remember_late(said)
 
     def newest(self) -> dict[str, str]:
         """The newest remembered request that was answered, by task."""
@@ -106,15 +111,17 @@ class Joining:
             self._hold(given)
             return None
         attempts = self._attempts.get(request_id)
-        if not attempts:
-            attempts = [outcome for _, outcome in await self._store.find_decisions(request_id)]
+        if attempts:
+            answer = _answer(attempts)
+            return answer, self._said.get(answer.decision_id, {}).get(given.source)
+        attempts = [outcome for _, outcome in await self._store.find_decisions(request_id)]
         if not attempts:
             self._lose(request_id)
             raise NotFound(self._unknown(request_id), param="request_id")
         answer = _answer(attempts)
         key = (answer.decision_id, given.source)
-        recorded = () if key in self._said else await self._store.find_feedback(request_id)
-        earlier = self._said.get(key) or next((f for f in recorded if (f.decision_id, f.source) == key), None)
+        recorded = await self._store.find_feedback(request_id)
+        earlier = self._said_late.get(key) or next((f for f in recorded if (f.decision_id, f.source) == key), None)
         return answer, earlier
 
     def released(self, request_id: str) -> Iterator[tuple[Given, Outcome]]:
@@ -131,11 +138,17 @@ class Joining:
         """Feedback joined its answer."""
         self._joined += 1
         self._replaced += earlier is not None and earlier is not said
+        if said.decision_id in self._known:
+            self._said.setdefault(said.decision_id, {})[said.source] = said
+        else:
+            self._remember_late(said)
+
+    def _remember_late(self, said: Feedback) -> None:
         key = (said.decision_id, said.source)
-        self._said[key] = said
-        self._said.move_to_end(key)
-        if len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
+        self._said_late[key] = said
+        self._said_late.move_to_end(key)
+        if len(self._said_late) > REMEMBERED:
+            self._said_late.popitem(last=False)
 
     def stats(self) -> FeedbackStats:
         """What became of feedback."""
