@@ -52,6 +52,8 @@ from podium.suites import SuiteLibrary
 from podium.tuning import gateway_limits, pool_limits
 
 BENCHMARK = Ticket(caller="benchmark", priority=2)
+LAST_WORDS_S = 2.0
+"""Time to send errors to requests that had to be ended at shutdown."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -136,7 +138,13 @@ class Gateway:
     async def stop_serving(self) -> None:
         """Stop accepting, let requests in flight end within the configured time."""
         servers, self._servers = self._servers, []
-        await asyncio.gather(*(server.stop(self.config.server.drain_s) for server in servers))
+        drain_s = self.config.server.drain_s
+        stopping = [asyncio.ensure_future(server.stop(drain_s + LAST_WORDS_S)) for server in servers]
+        if stopping:
+            _, late = await asyncio.wait(stopping, timeout=drain_s)
+            if late:
+                await self.services.pool.close()  # ends what still waits or runs, with an error that says why
+            await asyncio.gather(*stopping)
         if self._published is not None:
             self._published.unlink(missing_ok=True)
 

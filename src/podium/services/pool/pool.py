@@ -274,7 +274,7 @@ class Pool:
             if look == looks - 1:
                 return False
             await asyncio.sleep(_LOOK_AGAIN_S)
-        if copy.instance is instance:
+        if copy.instance is instance and not self._state.closing:
             self._loader.crashed(copy, f"the process of {copy.slot.ref} ended on its own")
         return True
 
@@ -307,6 +307,8 @@ class Pool:
         """Refuse new work, stop every instance, wait until their processes are gone."""
         self._state.closing = True
         self._placer.stop()
+        for copy in self._state.copies():
+            copy.ended = _SHUTTING_DOWN
         tasks = list(self._state.tasks)
         for task in tasks:
             task.cancel()
