@@ -452,6 +452,35 @@ def test_a_gateway_killed_while_it_serves_leaves_no_process_and_starts_again(tmp
         server.stop()
 
 
+@pytest.mark.requirement("API-4")
+def test_a_gateway_that_stops_tells_who_still_waits_or_reads(tmp_path: Path):
+    config = tmp_path / "podium.toml"
+    config.write_text("[server]\ndrain_s = 1.0\n")
+    server = Server(tmp_path / "home", "--config", str(config)).start()
+    try:
+        talker = bad(server, "talker@1")
+        sleeper = bad(server, "sleeper@1")
+        server.ok("DELETE", "/api/v1/instances/sleeper@1")
+        talker.set(words=5000, gap_ms=20)
+        sleeper.set(load_s=60)
+        lines = server.stream("talker@1")
+        assert json.loads(next(lines))["status"] == 200
+        with ThreadPoolExecutor(2) as threads:
+            waiter = threads.submit(server.chat, "sleeper@1")
+            wait_for(lambda: waiting(server) == 1)
+            stopping = threads.submit(server.stop)
+            events = split(lines)
+            stopping.result()
+            assert waiter.result().status == 503
+            assert "shutting down" in waiter.result().error["message"]
+        assert "shutting down" in error_of(events[-1])["message"]
+        assert sum(b"error" in event for event in events) == 1
+        assert server.process is not None
+        assert server.process.returncode == 0
+    finally:
+        server.stop()
+
+
 def children(server: Server, mark: str) -> list[int]:
     """Processes of this gateway whose command line names this switch, not their guards."""
     assert server.process is not None
