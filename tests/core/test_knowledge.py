@@ -89,14 +89,14 @@ def test_the_point_beyond_which_scores_fall_is_found() -> None:
 
 @pytest.mark.requirement("LRN-2")
 def test_chance_alone_says_nothing_of_preferences() -> None:
-    """200 tasks of 200 scores independent of latency and length: wrong claims in at most 3 % (99 % intervals)."""
+    """100 tasks of 150 scores independent of latency and length; 1.5 wrong claims are expected of 99 % intervals."""
     wrong = 0
-    for seed in range(200):
+    for seed in range(100):
         rng = random.Random(seed)
-        rows = [("ab"[n % 2] + "@1", 2.0 ** rng.uniform(6, 10), rng.randrange(9, 90), rng.random()) for n in range(200)]
+        rows = [("ab"[n % 2] + "@1", 2.0 ** rng.uniform(6, 10), rng.randrange(9, 90), rng.random()) for n in range(150)]
         lessons = read_lessons(learn(rows), {})
         wrong += lessons["preference"].value == "fast" or lessons["preferred_length"].value is not None
-    assert wrong <= 6
+    assert wrong <= 4
 
 
 def test_length_is_a_preference_too() -> None:
@@ -161,6 +161,25 @@ def test_a_replaced_score_leaves_the_knowledge_of_its_replacement(rows: list[tup
     assert revised.labels == right.labels
     assert [row[:2] for row in revised.latencies] == [row[:2] for row in right.latencies]
     assert revised.by_latency.n == right.by_latency.n
+
+
+def test_a_score_replaced_after_a_restart_moves_no_trend_around_means_that_are_gone() -> None:
+    known = learn([("a@1", 100.0 + n, 40 + n, (n % 5) / 4) for n in range(60)])
+    after, centre = knowledge.score(known, outcome(9_000.0), word(0.0), word(1.0), Centre())
+    assert (after.by_latency, after.by_length) == (known.by_latency, known.by_length)
+    assert centre == Centre()
+    assert after.score.total == known.score.total - 1.0
+
+
+@given(st.lists(st.tuples(st.floats(-1e12, 1e12), st.floats(0, 1e12), st.integers(-5, 10**12)), max_size=30))
+def test_clocks_that_jump_and_absurd_measurements_break_nothing(rows: list[tuple[float, float, int]]) -> None:
+    known, centre = TaskKnowledge(), Centre()
+    for at, ms, tokens in rows:
+        one = outcome(ms, tokens=tokens, at=at)
+        known = knowledge.observe(known, [(one, False)])
+        known, centre = knowledge.score(known, one, word(0.5, at=at), None, centre)
+    assert known.requests == len(rows)
+    read_lessons(known, {})
 
 
 def test_labels_and_corrections_are_counted_and_bounded() -> None:

@@ -62,7 +62,7 @@ def test_a_task_without_a_quality_signal_is_named_with_the_command_that_gives_on
     assert "no_quality_signal" not in codes(pair, "silent")
 
 
-@pytest.mark.requirement("LRN-5", "LRN-2")
+@pytest.mark.requirement("LRN-5", "LRN-2", "LRN-1")
 def test_a_task_that_learns_is_listed_and_what_is_known_of_it_is_shown(pair: Server):
     for number, request_id in enumerate(ask(pair, "taught", 40)):
         word = {"label": "too long"} if number % 4 == 0 else {}
@@ -87,9 +87,41 @@ def test_a_task_that_learns_is_listed_and_what_is_known_of_it_is_shown(pair: Ser
     assert by_hand["lessons"]["optimal_latency_ms"]["set_by_hand"] == 9_000
     assert by_hand["sharpening"]["criteria"]["max_latency_ms"] == 9_000
     assert by_hand["sharpening"]["criteria"]["soft"] == ["min_quality"]
+    assert pair.ok("POST", "/api/v1/tasks/taught/swap", {"to": "b@1"})["ok"]
+    assert pair.ok("GET", "/api/v1/tasks/taught")["learned"] == by_hand
     said = podium(pair, "tasks", "show", "taught").stdout
     assert "set by hand to 9,000" in said or "set by hand to 9000" in said
     assert "too long (10)" in said
+
+
+def test_feedback_in_words_from_the_command_line(pair: Server):
+    (request_id,) = ask(pair, "spoken", 1)
+    done = podium(pair, "feedback", request_id, "--down", "--label", "Wrong language", "--comment", "in French")
+    assert done.stdout.strip().startswith("0, label 'wrong language', comment 'in French' for ")
+    done = podium(pair, "feedback", request_id, "--correction", "Bonjour", "--source", "agent", "--json")
+    assert (json.loads(done.stdout)["score"], json.loads(done.stdout)["correction_chars"]) == (0.0, 7)
+    assert "feedback by user: 0, label 'wrong language'" in podium(pair, "explain", request_id).stdout
+    for wrong in (("feedback", request_id), ("feedback", "nobody", "--up"), ("feedback", request_id, "--score", "2")):
+        failed = podium(pair, *wrong)
+        assert failed.returncode != 0, wrong
+        assert failed.stderr.strip(), wrong
+
+
+@pytest.mark.requirement("LRN-2")
+def test_a_limit_can_be_made_soft_by_hand(pair: Server):
+    for ref in ("a@1", "b@1"):
+        pair.ok("POST", "/api/v1/tasks/brisk/swap", {"to": ref})
+        ask(pair, "brisk", 12)
+    limits = {"max_latency_ms": 0.001, "soft": ["max_latency_ms"]}
+    hard = {"x-podium-task": "brisk", "x-podium-criteria": json.dumps({**limits, "soft": []})}
+    pair.ok("GET", "/api/v1/stats")  # answered after everything recorded so far was folded
+    assert pair.chat("auto", headers=hard).status == 422
+    soft = pair.chat("auto", headers={**hard, "x-podium-criteria": json.dumps(limits)})
+    assert soft.status == 200
+    said = pair.ok("GET", f"/api/v1/decisions/{soft.headers['x-request-id']}")["attempts"][0]
+    assert "a soft limit" in said["reason"]
+    wrong = pair.call("PUT", "/api/v1/tasks/brisk", {"criteria": {"soft": ["capabilities"]}})
+    assert (wrong.status, wrong.error["param"]) == (400, "criteria.soft")
 
 
 @pytest.mark.requirement("LRN-5")

@@ -119,10 +119,11 @@ def _trends(
     x = math.log2(max(1.0, outcome.latency_ms))
     tokens = outcome.cost.output_tokens
     length = None if not tokens or tokens < 1 else math.log2(tokens)
-    if old is not None:
-        latency_trend = _revised(known.by_latency, x - centre.latency, centre.score, new, old)
-        known = replace(known, by_latency=latency_trend)
-        if length is not None:
+    if old is not None:  # around means that are not there any more nothing can be said
+        if centre.n:
+            by_latency = _revised(known.by_latency, x - centre.latency, centre.score, new, old)
+            known = replace(known, by_latency=by_latency)
+        if length is not None and centre.lengths:
             by_length = _revised(known.by_length, length - centre.length, centre.length_score, new, old)
             known = replace(known, by_length=by_length)
         return known, centre

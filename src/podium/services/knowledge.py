@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 
 from podium.core import knowledge
 from podium.core.knowledge import Centre
-from podium.core.lessons import Lessons, enhance_criteria, read_lessons
+from podium.core.lessons import ENOUGH, Lessons, enhance_criteria, read_lessons
 from podium.domain.decision import Feedback, Outcome
 from podium.domain.knowledge import TaskKnowledge
 from podium.domain.task import Criteria
@@ -101,6 +101,8 @@ class KnowledgeBase:
         moved, self._moved = self._moved, set()
         changed = False
         for task in moved:
+            if task not in self._published and self.of(task).score.n < ENOUGH:
+                continue
             lessons = read_lessons(self.of(task), {})
             lessons = {name: lessons[name] for name in SHARPENING}
             sharp, _ = enhance_criteria(_OPEN, lessons)
