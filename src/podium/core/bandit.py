@@ -34,7 +34,10 @@ ALPHA = 0.2
 HORIZON = 150.0
 EPSILON = 0.005
 REFIT_GROWTH = 0.05
-"""Shared effects are fitted again when observations grew by this share, and at the first one of each cell."""
+CELLS_PER_OBSERVATION = 20
+"""Shared effects are fitted again when observations grew by ``REFIT_GROWTH``; earlier for a new name, and for the first
+observation of a cell. But for new names, not before there was an observation for every so many cells.
+"""
 MAX_TASKS, MAX_ARMS = 1_000, 1_000
 
 
@@ -90,7 +93,7 @@ class Bandit:
         self.alarms = 0
         self.count = 0
         """Observations taken in."""
-        self.next_fit = 1
+        self.last_fit, self.next_fit = 0, 1
         self.fit = self._fitted()
         self._rows: dict[str, tuple[Sequence[str], Row]] = {}
 
@@ -209,8 +212,11 @@ class Bandit:
             self.alarms += 1
         self._rows.pop(task, None)
         self.count += 1
-        if self.count >= self.next_fit or cells.n[k, m] <= weight:
-            self.next_fit = self.count + max(1, int(self.count * REFIT_GROWTH))
+        size = len(cells.tasks) * len(cells.arms) // CELLS_PER_OBSERVATION
+        early = cells.n[k, m] <= weight and self.count >= self.last_fit + size
+        if not known or early or self.count >= self.next_fit:
+            self.next_fit = self.count + max(1, size, int(self.count * REFIT_GROWTH))
+            self.last_fit = self.count
             self._refit()
 
     def revise(self, task: str, arm: str, old: float, new: float, weight: float = 1.0) -> None:

@@ -39,7 +39,7 @@ def dump(policy: Bandit) -> bytes:
         "arms": list(cells.arms),
         "claims": {arm: [None if math.isnan(x) else x for x in given] for arm, given in policy.claims.items()},
         "predecessors": policy.predecessors,
-        "counters": [policy.fits, policy.alarms, policy.count, policy.next_fit],
+        "counters": [policy.fits, policy.alarms, policy.count, policy.last_fit, policy.next_fit],
         "spread": [fit.spread.arm, fit.spread.task, fit.spread.cell, fit.spread.phi],
         "mean": fit.mean,
         "fitted": list(fit.base.shape),
@@ -100,7 +100,8 @@ def _restored(header: dict[str, object], numbers: np.ndarray[tuple[int], np.dtyp
     cells.n[used], cells.total[used], cells.squares[used] = take(tasks, arms), take(tasks, arms), take(tasks, arms)
     cells.changed[used], cells.watched[used] = take(tasks, arms), take(tasks, arms, SLOTS)
     cells.remember()
-    policy.fits, policy.alarms, policy.count, policy.next_fit = (int(str(x)) for x in _list(header["counters"]))
+    counters = [int(str(x)) for x in _list(header["counters"])]
+    policy.fits, policy.alarms, policy.count, policy.last_fit, policy.next_fit = counters
     k, m = (int(str(x)) for x in _list(header["fitted"]))
     policy.fit = Fit(
         spread=Spread(*(float(str(x)) for x in _list(header["spread"]))),

@@ -18,10 +18,10 @@ from podium.core import quality
 from podium.core.cells import Cells
 from podium.core.quality import Fit
 
-TRUST = 0.7
-LIKE_VAR = 0.006
+TRUST = 0.9
+LIKE_VAR = 0.002
 """How far versions of one model differ on a task, as a variance."""
-WORTH = 8.0
+WORTH = 30.0
 """The most observations that a fully trusted predecessor counts for when deciding whether to look closer."""
 
 
