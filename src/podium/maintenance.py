@@ -9,10 +9,13 @@ import structlog
 from podium.config import Recording
 from podium.domain.model import Lifecycle
 from podium.errors import PodiumError
+from podium.ports import Clock, Store
+from podium.services.learner import STATE, Learner
 from podium.services.meter import Meter
 from podium.services.plane import Services
 
 SWEEP_S = 0.25
+SAVE_S = 0.8
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
 
@@ -34,6 +37,18 @@ class Maintenance:
             self._services.learner.publish()
             self._services.recorder.knowledge.publish(self._services.selector.teach)
 
+    async def learned(self) -> None:
+        """Keep what was learned, whole, within a second of learning it."""
+        services = self._services
+        while True:
+            await asyncio.sleep(SAVE_S)
+            try:
+                if services.learner.benchmarks_pending:
+                    services.learner.benchmarked(await services.benchmarks.scores())
+                await keep_learned(services.store, services.learner, services.clock)
+            except PodiumError as error:
+                _log.warning("what was learned could not be kept", error=error.message)
+
     async def hourly(self) -> None:
         """Retire what has been kept warm long enough, and keep the log within its bounds."""
         while True:
@@ -53,3 +68,15 @@ class Maintenance:
         services.selector.refresh()
         oldest = now - self._recording.retention_days * 86400
         await services.store.prune(self._recording.max_decisions, oldest)
+
+
+async def keep_learned(store: Store, learner: Learner, clock: Clock) -> None:
+    """Write the learner's state if it changed. Raises ``StoreError``; then it is written next time."""
+    if learner.saved:
+        return
+    content = learner.state()
+    try:
+        await store.save_learned(STATE, content, clock.now())
+    except BaseException:
+        learner.unsaved()
+        raise

@@ -20,11 +20,13 @@ from typing import IO, Any
 from podium import seeds
 from podium._version import __version__
 from podium.config import Config, Difference, difference, prepare_home, reread
+from podium.core.belief_file import UnreadableBeliefs
 from podium.domain.request import Ticket
 from podium.domain.swap import Event
 from podium.errors import ConfigError, PodiumError
 from podium.host import Host
-from podium.maintenance import Maintenance
+from podium.maintenance import Maintenance, keep_learned
+from podium.ports import Recorded
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.providers.leftovers import reap_stale
 from podium.sandbox import Sandbox
@@ -37,7 +39,7 @@ from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway as RequestGateway
-from podium.services.learner import Learner
+from podium.services.learner import STATE, Learner
 from podium.services.meter import Meter
 from podium.services.onboarding import Onboarding, Registration
 from podium.services.plane import Services
@@ -262,6 +264,29 @@ async def apply_models(
     return problems
 
 
+def _tasks(config: Config, store: Any, recorded: Recorded) -> Tasks:
+    """Declared, recorded and bound tasks; what the file says of one wins."""
+    strategy = config.selection.strategy
+    configured = tuple(entry.spec(name, strategy) for name, entry in config.tasks.items())
+    named = {spec.name for spec in configured}
+    tasks = Tasks(store, (*(s for s in recorded.tasks if s.name not in named), *configured), strategy)
+    for seen in {binding.task for binding in recorded.bindings} | {task for task, _ in recorded.evidence}:
+        tasks.ensure(seen)
+    return tasks
+
+
+def _learner(policy: Policy, registry: Registry, kept: Mapping[str, bytes]) -> tuple[Learner, tuple[str, ...]]:
+    """The learner as it was when the last run ended, and what could not be taken over."""
+    learner = Learner(policy.believe, registry.active_refs)
+    if STATE not in kept:
+        return learner, ()
+    try:
+        learner.resume(kept[STATE])
+    except UnreadableBeliefs as error:
+        return learner, (f"learning starts anew: {error}",)
+    return learner, ()
+
+
 async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: contextlib.AsyncExitStack) -> Gateway:
     clock = SystemClock()
     recorded = await store.load()
@@ -269,12 +294,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     host = Host()
     catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ))
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
-    strategy = config.selection.strategy
-    configured = tuple(entry.spec(name, strategy) for name, entry in config.tasks.items())
-    named = {spec.name for spec in configured}
-    tasks = Tasks(store, (*(s for s in recorded.tasks if s.name not in named), *configured), strategy)
-    for seen in {binding.task for binding in recorded.bindings} | {task for task, _ in recorded.evidence}:
-        tasks.ensure(seen)
+    tasks = _tasks(config, store, recorded)
     policy = Policy(
         registry=registry,
         tasks=tasks,
@@ -288,7 +308,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         clock=clock,
     )
     check_strategies(policy, config)
-    learner = Learner(policy.believe, lambda: [version.ref for version in registry.versions()])
+    learner, forgotten = _learner(policy, registry, recorded.learned)
     recorder = Recorder(
         store,
         clock,
@@ -318,10 +338,11 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
 
     def versions_changed() -> None:
         policy.refresh()
-        learner.changed()
+        learner.meet(tuple(registry.versions()))
 
     versions_changed()
     stack.push_async_callback(catalogue.close)
+    stack.push_async_callback(keep_learned, store, learner, clock)
     stack.push_async_callback(recorder.close)
     stack.push_async_callback(gateway_pool.close)
     recorder.start()
@@ -351,6 +372,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         resolve=registry.resolve,
         clock=clock,
         new_id=lambda: front.new_id("bench"),
+        finished=lambda run: learner.expect_benchmarks(),
     )
     stack.push_async_callback(benchmarks.close)
     swapper = Swapper(
@@ -366,7 +388,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         bindings={binding.task: binding for binding in recorded.bindings},
         load_timeout_s=config.pool.load_timeout_s,
     )
-    warnings: list[str] = [*store.warnings]
+    warnings: list[str] = [*store.warnings, *forgotten]
 
     async def reload() -> Mapping[str, object]:
         return await gateway.reload()
@@ -404,7 +426,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         warnings.extend(await gateway.declare())
 
     await stack.enter_async_context(
-        _background(maintenance.sweep(), maintenance.hourly(), declared(), classifier.run())
+        _background(maintenance.sweep(), maintenance.learned(), maintenance.hourly(), declared(), classifier.run())
     )
     stack.push_async_callback(gateway.stop_serving)
     return gateway

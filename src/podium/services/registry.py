@@ -163,6 +163,10 @@ class Registry:
         """All versions, oldest first."""
         return tuple(self._roster.versions.values())
 
+    def active_refs(self) -> list[str]:
+        """The versions that may be chosen, oldest first."""
+        return [version.ref for version in self.versions() if version.status is Lifecycle.ACTIVE]
+
     def versions_of(self, name: str) -> tuple[ModelVersion, ...]:
         """All versions of one name, newest first; empty when unknown."""
         return self._roster.by_name.get(name, ())

@@ -11,12 +11,15 @@ from podium.core import planning, relief
 from podium.domain.instance import InstanceState
 from podium.errors import Overloaded, PodiumError
 from podium.ports import RAM
+from podium.services.pool.copy import Copy
 from podium.services.pool.loading import Loader
 from podium.services.pool.slot import Slot
 from podium.services.pool.state import State
 
 _HOLDING = (InstanceState.LOADING, InstanceState.READY, InstanceState.DRAINING)
 _SOONEST_S = 0.005
+LINGER_S = 1.0
+"""How long at most, and no longer than it took to load, an instance counts as in use after its last request."""
 _PATIENT_S = 1.0
 """Until the next look where no clock tells when there will be room."""
 
@@ -174,7 +177,7 @@ class Placer:
                 device=copy.device,
                 footprint_bytes=state.budgeted(copy),
                 state=copy.state,
-                active=copy.active,
+                active=copy.active or int(_lingers(copy, now)),
                 waiting=len(slot.queue) if copy.state is InstanceState.READY else 0,
                 idle_s=max(0.0, now - copy.last_used),
                 age_s=max(0.0, now - copy.ready_at),
@@ -198,3 +201,8 @@ class Placer:
 
 def _does_not_fit(reason: str) -> Overloaded:
     return Overloaded(reason, code="model_does_not_fit", retry_after_s=60)
+
+
+def _lingers(copy: Copy, now: float) -> bool:
+    """True shortly after a request: the next one is likely on its way, and loading again would cost more than waiting."""
+    return copy.served > 0 and now - copy.last_used < min(copy.slot.load_s or 0.0, LINGER_S)

@@ -1,0 +1,123 @@
+"""The learner: what reaches it, what it publishes, and that it survives being stopped, whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fakes import version
+from ledger_samples import attempt
+from podium.core.belief_file import UnreadableBeliefs
+from podium.core.selection import ANY_TASK
+from podium.domain.belief import Belief
+from podium.domain.decision import Feedback
+from podium.services.learner import Learner
+
+REFS = ["a@1", "b@1"]
+
+
+def made(refs=REFS) -> tuple[Learner, dict[str, dict[str, Belief]]]:
+    known: dict[str, dict[str, Belief]] = {}
+    learner = Learner(lambda found: known.update({task: dict(row) for task, row in found.items()}), lambda: refs)
+    learner.meet([version(ref) for ref in refs])
+    return learner, known
+
+
+def scored(ref: str, score: float | None, source: str = "user") -> Feedback:
+    return Feedback(request_id="r", decision_id="d", task="jobs", ref=ref, score=score, at=1.0, source=source)
+
+
+@pytest.mark.requirement("LRN-1", "LRN-3")
+def test_scores_move_belief_on_their_task_and_a_little_elsewhere():
+    learner, known = made()
+    for _ in range(20):
+        learner.feedback(scored("a@1", 0.9))
+        learner.feedback(scored("b@1", 0.2))
+    learner.publish()
+    assert known["jobs"]["a@1"].mean > 0.8
+    assert known["jobs"]["b@1"].mean < 0.35
+    assert known["jobs"]["a@1"].weight == pytest.approx(20, rel=0.1)
+    assert known[ANY_TASK]["a@1"].mean > known[ANY_TASK]["b@1"].mean
+
+
+def test_nothing_is_published_when_nothing_was_learned():
+    learner, known = made()
+    learner.publish()
+    known.clear()
+    learner.publish()
+    assert not known
+
+
+def test_words_without_a_score_teach_nothing_and_rubbish_is_counted():
+    learner, _ = made()
+    learner.feedback(scored("a@1", None))
+    for wrong in (float("nan"), float("inf"), -0.1, 1.1):
+        learner.score("jobs", "a@1", wrong)
+    assert (learner.observations, learner.refused) == (0, 4)
+
+
+def test_a_score_put_right_counts_as_what_it_is_now():
+    learner, known = made()
+    for _ in range(5):
+        learner.feedback(scored("a@1", 0.0))
+        learner.revised(scored("a@1", 1.0), scored("a@1", 0.0))
+    learner.publish()
+    assert known["jobs"]["a@1"].mean > 0.7
+
+
+def test_a_version_that_fails_is_worth_less_and_one_failure_does_not_condemn():
+    learner, known = made()
+    good = replace(attempt()[1], task="jobs", ref="a@1", success=True, error=None)
+    learner.outcomes([good] * 30)
+    learner.outcomes([replace(good, success=False, error="provider_error")])
+    learner.publish()
+    once = known["jobs"]["a@1"].success
+    assert 0.9 < once < 1.0
+    learner.outcomes([replace(good, success=False, error="provider_error")] * 30)
+    learner.publish()
+    assert known["jobs"]["a@1"].success < 0.6
+    learner.outcomes([replace(good, success=False, error="client_left")] * 30)
+    assert learner._share_answered("jobs", "a@1") < 0.6
+
+
+@pytest.mark.requirement("LRN-4")
+def test_what_was_learned_comes_back_bit_for_bit():
+    learner, known = made()
+    for number in range(50):
+        learner.feedback(scored(REFS[number % 2], (number * 7 % 10) / 10))
+    learner.outcomes([replace(attempt()[1], task="jobs", ref="a@1", success=False, error="x")])
+    learner.publish()
+    again, read = made()
+    again.resume(learner.state())
+    again.publish()
+    assert read == known
+    assert learner.saved
+    learner.feedback(scored("a@1", 0.5))
+    again.feedback(scored("a@1", 0.5))
+    assert not learner.saved
+    learner.publish()
+    again.publish()
+    assert read == known
+    assert learner.state() == again.state()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93\x01\xc4\x00\x90", b"rubbish", b"\x94\x63\xc4\x00\x90\x00"])
+def test_a_state_that_cannot_be_read_says_so(content):
+    learner, _ = made()
+    with pytest.raises(UnreadableBeliefs):
+        learner.resume(content)
+
+
+@pytest.mark.requirement("LRN-3")
+def test_a_new_version_begins_where_its_predecessor_is():
+    refs = ["a@1", "b@1"]
+    learner, known = made(refs)
+    for _ in range(40):
+        learner.feedback(scored("a@1", 0.95))
+        learner.feedback(scored("b@1", 0.2))
+    refs += ["a@2", "b@2"]
+    learner.meet([replace(version(ref), created_at=float(at)) for at, ref in enumerate(refs)])
+    learner.publish()
+    assert known["jobs"]["a@2"].mean > known["jobs"]["b@2"].mean + 0.2
+    assert known["jobs"]["a@2"].weight == 0.0
