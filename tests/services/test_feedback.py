@@ -17,7 +17,8 @@ from ledger_samples import attempt
 from podium.core.bandit import Bandit
 from podium.domain.belief import Belief
 from podium.domain.decision import Feedback
-from podium.errors import InvalidRequest, NotFound
+from podium.errors import InvalidRequest, NotFound, StoreError
+from podium.ports import Batch
 from podium.services import joining
 from podium.services.learner import Learner
 from podium.services.recorder import Recorder
@@ -267,3 +268,28 @@ async def test_a_word_of_a_request_that_fell_out_of_memory_is_still_replaced_not
     await recorder.feedback("req-1", 0.5)
     await recorder.feedback("req-1", 0.25)
     assert quality(recorder) == (1, 0.25)
+
+
+async def test_feedback_is_bounded_while_the_store_is_away_and_still_teaches(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(store, RealClock(), capacity=10)
+    for number in range(10):
+        recorder.record(*attempt(number))
+    await recorder.flush()
+    real = store.write_batch
+
+    async def refuse(batch: Batch) -> None:
+        raise StoreError("the disk is full; free some space")
+
+    monkeypatch.setattr(store, "write_batch", refuse)
+    for source in ("user", "check"):
+        for number in range(10):
+            await recorder.feedback(f"req-{number}", 0.5, source=source)
+    with pytest.raises(StoreError):
+        await recorder.flush()
+    assert (recorder.stats().pending, recorder.stats().dropped) == (10, 10)
+    monkeypatch.setattr(store, "write_batch", real)
+    await recorder.flush()
+    assert (await store.load()).evidence[KEY].quality_samples == 20
+    assert (await store.counts())["feedback"] == 10
