@@ -34,6 +34,7 @@ def pool_limits(config: Config, host: Host) -> PoolLimits:
         max_wait_s=pool.max_wait_s,
         min_residency_s=pool.min_residency_s,
         residency_loads=pool.residency_loads,
+        linger_s=pool.linger_s,
         patience_s=pool.patience_s,
         balancing=pool.balancing,
         breaker=BreakerRules(failures=pool.breaker_failures, open_s=pool.breaker_open_s),

@@ -246,7 +246,7 @@ class Rig:
         self.clock, self.machine = clock, machine
         self.versions = {ref: _version(ref, about) for ref, about in machine.models.items()}
         self.events: list[tuple[float, str, str, dict]] = []
-        defaults = {"min_residency_s": 0.0, "residency_loads": 0.0}
+        defaults = {"linger_s": 0.0, "min_residency_s": 0.0, "residency_loads": 0.0}
         self.pool = Pool(
             lambda name: machine,
             clock,

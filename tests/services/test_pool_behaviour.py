@@ -47,6 +47,24 @@ async def test_a_busy_model_keeps_serving_until_another_has_waited_long_enough(r
     assert rig.machine.most[RAM] <= 100 * MB
 
 
+@pytest.mark.requirement("POOL-3")
+@rigged(
+    one_of("a", "b", "c", load_s=1.0, places=40),
+    100,
+    max_wait_s=5.0,
+    min_residency_s=0.0,
+    linger_s=1.0,
+    residency_loads=4.0,
+)
+async def test_a_model_just_used_is_not_given_up_for_a_request_that_has_not_waited(rig: Rig):
+    asked = []
+    for number in range(240):  # one minute, idle between any two requests
+        asked.append(asyncio.create_task(rig.use("abc"[number % 3] + "@1", 0.1)))
+        await asyncio.sleep(0.25)
+    await asyncio.gather(*asked)
+    assert len(rig.machine.begun) <= 16, "48 without lingering"
+
+
 @pytest.mark.requirement("POOL-3", "SWP-2")
 @pytest.mark.parametrize("seconds", [0.1, 1.5], ids=["idle in between", "always busy"])
 @rigged(one_of("a", "b", "c", load_s=1.0, places=40), 100, max_wait_s=5.0, min_residency_s=3.0, residency_loads=4.0)

@@ -44,6 +44,9 @@ class Pool:
     residency_loads: Annotated[
         float, Meta(ge=0, description="A busy model stays at least this many times what loading it took")
     ] = 4.0
+    linger_s: Annotated[
+        float, Meta(ge=0, description="How long a model counts as busy after a request, at most as long as it loads")
+    ] = 1.0
     patience_s: Annotated[Seconds, Meta(description="Waiting this long lifts a request by one priority")] = 10.0
     balancing: Annotated[
         Strategy,

@@ -30,6 +30,8 @@ class PoolLimits:
     """How long requests for a loaded model go first while others wait for its memory."""
     residency_loads: float = 4.0
     """A busy model is not given up before it was loaded for this many times what loading takes."""
+    linger_s: float = 1.0
+    """How long at most, and no longer than it took to load, an instance counts as in use after its last request."""
     patience_s: float = 10.0
     """Waiting this long lifts a request one priority."""
     backoff_s: float = 1.0

@@ -18,8 +18,6 @@ from podium.services.pool.state import State
 
 _HOLDING = (InstanceState.LOADING, InstanceState.READY, InstanceState.DRAINING)
 _SOONEST_S = 0.005
-LINGER_S = 1.0
-"""How long at most, and no longer than it took to load, an instance counts as in use after its last request."""
 _PATIENT_S = 1.0
 """Until the next look where no clock tells when there will be room."""
 
@@ -205,4 +203,4 @@ def _does_not_fit(reason: str) -> Overloaded:
 
 def _lingers(copy: Copy, now: float) -> bool:
     """True shortly after a request: the next one is likely on its way, and loading again would cost more than waiting."""
-    return copy.served > 0 and now - copy.last_used < min(copy.slot.load_s or 0.0, LINGER_S)
+    return copy.served > 0 and now - copy.last_used < min(copy.slot.load_s or 0.0, copy.slot.limits.linger_s)
