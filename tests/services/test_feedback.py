@@ -16,7 +16,7 @@ from fakes import FakeClock
 from ledger_samples import attempt
 from podium.core.bandit import Bandit
 from podium.domain.belief import Belief
-from podium.domain.decision import Feedback
+from podium.domain.decision import Decision, Feedback
 from podium.errors import InvalidRequest, NotFound, StoreError
 from podium.ports import Batch
 from podium.services import joining
@@ -123,7 +123,7 @@ async def test_feedback_that_joins_nothing_is_refused_counted_and_shown(recorder
         {"label": "a\x07b"}, {"comment": "x" * 2001}, {"correction": "x" * 1_000_001}, {"score": 1.0, "source": "me"},
         {"comment": "  "}, {},
     ],
-    ids=str,
+    ids=lambda wrong: " and ".join(wrong) or "nothing",
 )  # fmt: skip
 async def test_what_is_no_feedback_is_refused_by_name(recorder: Recorder, wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -293,3 +293,54 @@ async def test_feedback_is_bounded_while_the_store_is_away_and_still_teaches(
     await recorder.flush()
     assert (await store.load()).evidence[KEY].quality_samples == 20
     assert (await store.counts())["feedback"] == 10
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("begin", "end", "say", "flush")), st.integers(0, 2), st.integers(0, 4)), max_size=30
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+async def test_whatever_the_order_of_requests_attempts_and_feedback_each_last_word_is_folded_once(
+    tmp_path: Path, steps: list[tuple[str, int, int]]
+) -> None:
+    store = open_store(tmp_path / f"{time.monotonic_ns()}.db")
+    try:
+        recorder = Recorder(store, RealClock())
+        running: dict[int, Decision] = {}
+        ended: set[int] = set()
+        words: dict[int, float] = {}
+        made = 0
+
+        def end(number: int) -> None:
+            decision = running.pop(number)
+            recorder.record(decision, attempt(decision.id[4:], request=decision.request_id)[1])  # type: ignore[arg-type]
+            ended.add(number)
+
+        for what, number, quarter in steps:
+            if what == "begin" and number not in running and number not in ended:
+                made += 1
+                running[number] = attempt(made, request=f"r{number}")[0]
+                recorder.begin(running[number])
+            elif what == "end" and number in running:
+                end(number)
+            elif what == "say" and number not in running and number not in ended:
+                with pytest.raises(NotFound):
+                    await recorder.feedback(f"r{number}", quarter / 4)
+            elif what == "say":
+                said = await recorder.feedback(f"r{number}", quarter / 4)
+                assert (said is None) == (number in running)
+                words[number] = quarter / 4
+            elif what == "flush":
+                await recorder.flush()
+        for number in list(running):
+            end(number)
+        await recorder.flush()
+        evidence = (await store.load()).evidence.get(KEY)
+        assert (evidence.quality_samples if evidence else 0) == len(words)
+        assert (evidence.quality_sum if evidence else 0) == pytest.approx(sum(words.values()))
+        assert recorder.feedback_stats().held == 0
+        assert recorder.knowledge.of("code").score.n == len(words)
+    finally:
+        await store.close()
