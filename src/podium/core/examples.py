@@ -135,7 +135,7 @@ def _packed(found: Features) -> bytes:
     steps = np.rint(found.values / scale).astype(np.int8)
     kept = steps != 0
     indices = found.indices[kept].astype("<u2")
-    return _ROW.pack(len(indices), float(scale)) + bytes(indices.tobytes()) + steps[kept].tobytes()
+    return b"".join((_ROW.pack(len(indices), float(scale)), indices.tobytes(), steps[kept].tobytes()))
 
 
 def _read(data: bytes) -> dict[str, _Kept]:
