@@ -50,13 +50,17 @@ class Ucb:
 
 
 class SharedLinUcb:
-    """LinUCB with forgetting on the features task + arm + (task, arm), so that tasks and arms share strength."""
+    """LinUCB with forgetting on the features task + arm + (task, arm), so that tasks and arms share strength.
+
+    What is forgotten gives way to the prior; the inverse is made anew every 25 observations and updated in between.
+    """
 
     def __init__(self, data: Data, alpha: float = 0.4, keep: float = 0.997, cell: float = 0.7) -> None:
         self._tasks = {name: k for k, name in enumerate(data.tasks)}
         self._arms = {name: m for m, name in enumerate(data.models)}
         size = len(data.tasks) + len(data.models) + len(data.tasks) * len(data.models)
-        self._inverse, self._b = np.eye(size), np.zeros(size)
+        self._precision, self._inverse, self._b = np.eye(size), np.eye(size), np.zeros(size)
+        self._seen, self._every = 0, 25
         self._alpha, self._keep, self._cell = alpha, keep, cell
 
     def _at(self, task: str, arm: str) -> tuple[list[int], Any]:
@@ -73,10 +77,15 @@ class SharedLinUcb:
 
     def observe(self, task: str, arm: str, score: float, **_: Any) -> None:
         at, x = self._at(task, arm)
-        self._inverse /= self._keep
-        np.minimum(self._inverse, 4.0, out=self._inverse)
-        g = self._inverse[:, at] @ x
-        self._inverse -= np.outer(g, g) / (1.0 + x @ g[at])
+        self._precision *= self._keep
+        self._precision[np.diag_indices_from(self._precision)] += 1.0 - self._keep
+        self._precision[np.ix_(at, at)] += np.outer(x, x)
+        self._seen += 1
+        if self._seen % self._every == 0:
+            self._inverse = np.linalg.inv(self._precision)
+        else:
+            g = self._inverse[:, at] @ x
+            self._inverse -= np.outer(g, g) / (1.0 + x @ g[at])
         self._b *= self._keep
         self._b[at] += score * x
 

@@ -3,7 +3,7 @@
 Owns the format: a magic word, the version of the format, a CRC-32, a JSON header, then arrays of little-endian 64-bit
 floats. Always the whole state, never a difference. Must not touch files.
 
-A cell takes 15 numbers, 120 bytes; the rest is a few numbers for each task, arm and installation.
+A cell takes 14 numbers, 112 bytes; the rest is a few numbers for each task, arm and installation.
 """
 
 from __future__ import annotations
