@@ -193,6 +193,8 @@ def test_criteria_are_sharpened_and_explained_where_that_is_switched_on(tmp_path
         server.kill()
         server.start()
         assert server.ok("GET", "/api/v1/tasks/jobs")["learned"] == before
+        while "scores_not_learned" in codes(server, "jobs"):  # beliefs go on from where they were
+            assert time.monotonic() < deadline + 30
         config.write_text("[selection]\nenhance = false\n")
         server.ok("POST", "/api/v1/reload")
         assert server.ok("GET", "/api/v1/tasks/jobs")["learned"]["sharpening"]["applied"] is False
