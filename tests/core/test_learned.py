@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.core.constraints import Option
-from podium.core.selection import ANY_TASK, PolicySnapshot, Query, choose, drawn
+from podium.core.selection import ANY_TASK, EXPLORATION, PolicySnapshot, Query, choose, drawn
 from podium.domain.belief import Belief
 from podium.domain.evidence import Evidence
 from podium.domain.task import Binding, Criteria, Preference, TaskSpec
@@ -47,7 +47,7 @@ def test_the_highest_index_is_chosen_and_the_odds_are_exact():
     assert choice.strategy == "default"
     assert set(choice.alternatives) == {"a@1", "c@1"}
     assert choice.propensity + choice.exploration * 2 == pytest.approx(1.0)
-    assert choice.exploration == pytest.approx(0.01 / 3)
+    assert choice.exploration == pytest.approx(EXPLORATION / 3)
     quality = next(c for c in choice.candidates if c.ref == "b@1").terms
     assert dict(quality)["quality"] == pytest.approx(0.85)
 

@@ -36,6 +36,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@1", "reason": "first"})
     assert server.chat("task:jobs", headers={"x-request-id": "known"}).status == 200
     server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@2", "reason": "second"})
+    started = server.ok("POST", "/api/v1/benchmarks/runs", {"suite": "classification", "models": ["m@1"]})
+    PARAMETERS["run_id"] = started["id"]
     yield server
     server.stop()
 

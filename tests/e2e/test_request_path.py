@@ -233,6 +233,7 @@ def test_a_request_is_on_record_with_candidates_scores_and_reasons_for_what_is_u
     server.script("m@1", text=TEXT)
     server.script("m@2", text=TEXT)
     server.ok("POST", "/api/v1/models/m@2/activate")
+    server.ok("PUT", "/api/v1/tasks/general", {"strategy": "balanced"})
     reply = server.chat("auto", "hello there", headers={"x-request-id": "my-own.id:7"})
     assert reply.headers["x-request-id"] == "my-own.id:7"
     (attempt,) = explain(server, reply.headers)

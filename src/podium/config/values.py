@@ -104,7 +104,7 @@ class TaskEntry:
         ),
     ] = None
     exploration: Annotated[
-        Fraction | None, Meta(description="Share of requests that may try other models, to learn; unset: 0.01")
+        Fraction | None, Meta(description="Share of requests that may try other models, to learn; unset: 0.005")
     ] = None
     strategy: Annotated[str | None, Meta(description="Strategy of this task; unset: selection.strategy")] = None
     keywords: Annotated[frozenset[str], Meta(description="Words by which `auto` recognises the task")] = frozenset()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from podium.core import history, learned
+from podium.core.bandit import EPSILON
 from podium.core.constraints import CPU, Check, Limits, Option, check
 from podium.core.explaining import binding_words, no_candidate, versus
 from podium.core.lessons import Lessons, enhance_criteria
@@ -33,8 +34,8 @@ CONFIDENT_SAMPLES = 10
 CONFIDENT_GAP = 0.2
 
 ANY_TASK = "*"
-EXPLORATION = 0.01
-"""Share of requests that go to a version drawn at random, unless the task says otherwise (``EPSILON`` of the learner)."""
+EXPLORATION = EPSILON
+"""Share of requests that go to a version drawn at random, unless the task says otherwise."""
 _NO_EVIDENCE: Mapping[str, Evidence] = MappingProxyType({})
 _NO_BELIEFS: Mapping[str, Belief] = MappingProxyType({})
 

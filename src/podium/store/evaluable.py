@@ -58,6 +58,8 @@ def scored_decisions(path: Path) -> Iterator[Logged]:
 
 @lru_cache(maxsize=1_000)
 def _offered(content: bytes) -> tuple[str, ...]:
-    """The versions that could be drawn: the chosen one alone when it was certain."""
+    """The versions that could be drawn; those that passed the filters where the log does not say."""
     choice = unpack_choice(content)
-    return tuple(sorted({choice.chosen, *choice.alternatives}))
+    if choice.alternatives:
+        return tuple(sorted({choice.chosen, *choice.alternatives}))
+    return tuple(candidate.ref for candidate in choice.candidates if candidate.dropped is None)
