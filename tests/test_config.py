@@ -114,7 +114,10 @@ def test_a_model_entry_names_its_provider(tmp_path, entry, provider, location, s
         ("pool = 3\n", ":1: pool: expected a table, got int"),
         ("[tasks.a]\npreference = 'quick'\n", ":2: tasks.a.preference: Invalid enum value 'quick'"),
         ("[tasks.a]\nbinding = 'smol'\n", ":2: tasks.a.binding: 'smol' is not of the form name@version"),
-        ("[models.m]\n", ":1: models.m: give exactly one of gguf, ollama, url, command, scripted, provider; found none"),
+        (
+            "[models.m]\n",
+            ":1: models.m: give exactly one of gguf, ollama, url, command, scripted, provider; found none",
+        ),
         ("[models.m]\ngguf = 'a'\nurl = 'b'\n", ":1: models.m: give exactly one of"),
         ("[models.m]\nprovider = 'p'\n", ":1: models.m: 'provider' and 'location' belong together"),
         ("[models.'m@']\ngguf = 'a'\n", ":1: models.m@: a model is named NAME or NAME@VERSION"),

@@ -121,3 +121,14 @@ def test_a_new_version_begins_where_its_predecessor_is():
     learner.publish()
     assert known["jobs"]["a@2"].mean > known["jobs"]["b@2"].mean + 0.2
     assert known["jobs"]["a@2"].weight == 0.0
+
+
+@pytest.mark.requirement("LRN-6", "LRN-3")
+def test_internal_benchmarks_are_a_claim_that_shapes_the_first_belief():
+    learner, known = made(["a@1", "b@1", "c@1", "d@1"])
+    learner.benchmarked({("qa", "a@1"): (40, 0.9), ("qa", "b@1"): (40, 0.1), ("code", "b@1"): (40, 0.3)})
+    for ref, score in (("c@1", 0.5), ("d@1", 0.5)):
+        learner.feedback(scored(ref, score))
+    learner.publish()
+    assert not learner.benchmarks_pending
+    assert known["jobs"]["a@1"].mean > known["jobs"]["b@1"].mean

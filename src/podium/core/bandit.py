@@ -169,7 +169,8 @@ class Bandit:
             base, base_var = fit.level[at], fit.level_var[at]
             n = total = np.zeros(at.size)
         if not known.all():
-            base = np.where(known, base, fit.mean + (float(fit.base[k].mean() - fit.level.mean()) if k >= 0 else 0.0))
+            unmet = fit.mean + self._claimed(arms) @ fit.beta
+            base = np.where(known, base, unmet + (float(fit.base[k].mean() - fit.level.mean()) if k >= 0 else 0.0))
             base_var = np.where(known, base_var, fit.spread.arm + fit.spread.task)
         mean, var, v = quality.posterior(fit.spread, base, base_var, n, total)
         worth = n
@@ -187,6 +188,17 @@ class Bandit:
             gain = [_improvement(float(m) - best, float(s)) for m, s in zip(mean, sd, strict=True)]
             index = index + self.horizon * np.array(gain) * var / (var + v)
         return Row(index=index, mean=mean, sd=sd, weight=n)
+
+    def _claimed(self, arms: Sequence[str]) -> Array:
+        """The claims about arms, around the mean of those made about any arm, shape ``(len(arms), CLAIMS)``."""
+        if not self.claims:
+            return np.zeros((len(arms), quality.CLAIMS))
+        given = np.array(list(self.claims.values()))
+        known = ~np.isnan(given)
+        mean = np.where(known, given, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        nothing = (math.nan,) * quality.CLAIMS
+        claims = np.array([self.claims.get(arm, nothing) for arm in arms])
+        return np.where(np.isnan(claims), 0.0, claims - mean)
 
     # ------------------------------------------------------------ learning
 
