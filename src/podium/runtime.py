@@ -295,12 +295,17 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ))
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
     tasks = _tasks(config, store, recorded)
+
+    def measured(ref: str) -> int | None:
+        profile = registry.profile(ref)
+        return profile.memory_bytes if profile is not None else None
+
     policy = Policy(
         registry=registry,
         tasks=tasks,
         recorded=recorded,
         weights=config.selection.weights,
-        footprint=catalogue.footprint,
+        footprint=lambda version: measured(version.ref) or catalogue.footprint(version),
         context_length=catalogue.context_length,
         unavailable=catalogue.unavailable,
         hardware=host.kinds,
@@ -326,10 +331,6 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
 
     def emit(kind: str, subject: str, **data: str | float | bool | None) -> None:
         bus.emit(Event(kind=kind, at=clock.now(), subject=subject, data=tuple(data.items())))
-
-    def measured(ref: str) -> int | None:
-        profile = registry.profile(ref)
-        return profile.memory_bytes if profile is not None else None
 
     gateway_pool = Pool(
         catalogue.get, clock, pool_limits(config, host), emit, free_bytes=host.free_bytes, measured=measured

@@ -78,7 +78,7 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(40)  # a frozen model process takes its ten seconds, requests in flight theirs
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise

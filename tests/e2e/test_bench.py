@@ -220,6 +220,7 @@ def test_ctrl_c_stops_the_run_on_the_server(server, tmp_path):
         env={**os.environ, "PODIUM_HOME": str(server.home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here; a shell's background job ignores SIGINT
     )
     deadline = time.monotonic() + 60
     while not server.ok("GET", ROUTE)["runs"]:

@@ -20,7 +20,10 @@ def ps(as_json: AsJson = False) -> None:
         output.emit_json({"instances": found})
         return
     names = ("id", "state", "pid", "device", "active", "waiting", "concurrency", "memory_mb", "cpu_s")
-    rows = [[*output.pick(one, *names), output.age(one["last_used_at"]), one["pinned"], one["error"]] for one in found]
+    rows = [
+        [*output.pick(one, *names), output.age(one["last_used_at"]), one["pinned"], _first_line(one["error"])]
+        for one in found
+    ]
     columns = ("instance", "state", "pid", "device", "active", "waiting", "places", "memory MB", "CPU s", "used")
     output.table((*columns, "pinned", "error"), rows, empty="no model is loaded")
     waiting = ask(lambda podium: podium.queues(), embed=False)
@@ -29,6 +32,10 @@ def ps(as_json: AsJson = False) -> None:
         output.say(
             f"{one['waiting']} wait for {one['ref']}, the first for {one['oldest_s']:.1f} s: {one['waits_for']}{left}"
         )
+
+
+def _first_line(error: str | None) -> str | None:
+    return None if error is None else error.partition("\n")[0]
 
 
 def load(ref: Ref, as_json: AsJson = False) -> None:

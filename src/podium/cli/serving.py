@@ -86,6 +86,16 @@ async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:
             continue
         names = [key for key, value in done.items() if value and key not in ("changed", "problems")]
         output.note(f"configuration read again; changed: {', '.join(names) or 'nothing'}")
+        problems = done.get("problems")
+        for problem in problems if isinstance(problems, list) else []:
+            output.note(f"problem: {problem}")
+
+
+def _no_models(gateway: Gateway) -> str:
+    declared = len(gateway.config.models)
+    if declared:
+        return f"{declared} declared in the configuration, being registered now: `podium models ls`"
+    return "no models yet: podium models add NAME --gguf PATH"
 
 
 def _first_screen(gateway: Gateway, url: str, *, as_json: bool) -> None:
@@ -105,7 +115,7 @@ def _first_screen(gateway: Gateway, url: str, *, as_json: bool) -> None:
             for one in found
         ]
         columns = ("version", "status", "provider", "quantization", "context")
-        output.table(columns, rows, empty="no models yet: podium models add NAME --gguf PATH")
+        output.table(columns, rows, empty=_no_models(gateway))
         if total > len(rows):
             output.say(f"… and {total - len(rows)} more")
         output.say("\ntry")

@@ -20,7 +20,19 @@ from podium.domain.decision import Outcome
 from podium.domain.evidence import Evidence
 
 CLIENT_LEFT = "client_left"
-"""The error code of outcomes that say nothing about a model."""
+NOT_ITS_DOING = frozenset(
+    {
+        CLIENT_LEFT,
+        "context_length_exceeded",
+        "model_does_not_fit",
+        "not_supported",
+        "overloaded",
+        "provider_rejected",
+        "queue_full",
+        "queue_timeout",
+    }
+)
+"""Error codes of outcomes that say nothing about a model: the caller, the request or the pool was at fault."""
 
 ACCURACY = 0.04
 """Largest relative error of a quantile."""
@@ -41,7 +53,7 @@ def bucket_ms(index: int) -> float:
 
 
 def fold(evidence: Evidence, outcome: Outcome) -> Evidence:
-    """Evidence with one more outcome in it; unchanged when the client left."""
+    """Evidence with one more outcome in it; unchanged when it says nothing about the model."""
     return fold_all(evidence, (outcome,))
 
 
@@ -50,7 +62,7 @@ def fold_all(evidence: Evidence, outcomes: Iterable[Outcome]) -> Evidence:
 
     Latency, first token, speed and CPU time come from successes only: a fast failure is not a fast model.
     """
-    counted = [outcome for outcome in outcomes if outcome.error != CLIENT_LEFT]
+    counted = [outcome for outcome in outcomes if outcome.error not in NOT_ITS_DOING]
     if not counted:
         return evidence
     good = [outcome for outcome in counted if outcome.success]

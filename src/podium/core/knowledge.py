@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from podium.core.history import CLIENT_LEFT
+from podium.core.history import NOT_ITS_DOING
 from podium.domain.decision import Feedback, Outcome
 from podium.domain.knowledge import SCORE_BINS, Tally, TaskKnowledge, Trend
 
@@ -50,7 +50,7 @@ def top(index: int) -> float:
 
 def observe(known: TaskKnowledge, outcomes: Iterable[tuple[Outcome, bool]]) -> TaskKnowledge:
     """Knowledge with more outcomes of the same task in it, each with whether its request offered tools."""
-    counted = [pair for pair in outcomes if pair[0].error != CLIENT_LEFT]
+    counted = [pair for pair in outcomes if pair[0].error not in NOT_ITS_DOING]
     if not counted:
         return known
     good = [(outcome, tools) for outcome, tools in counted if outcome.success]

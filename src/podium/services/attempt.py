@@ -26,12 +26,15 @@ class _Body(msgspec.Struct):
 
 _body = msgspec.json.Decoder(_Body)
 _NO_PROCESS = "the model's process is not ours to measure"
+_NOT_SENT = "the request never reached the model"
 _NO_ENERGY = "no energy counter is readable on this machine"
 
 
 @cache
-def _missing(no_cpu: bool, no_memory: bool, no_usage: bool) -> tuple[tuple[str, str], ...]:
+def _missing(no_cpu: bool, no_memory: bool, no_usage: bool, sent: bool) -> tuple[tuple[str, str], ...]:
     """Which figures are absent and why; one shared value per combination."""
+    if not sent:
+        return tuple((name, _NOT_SENT) for name in ("energy_mwh", "cpu_ms", "peak_memory_mb", "output_tokens"))
     found = [("energy_mwh", _NO_ENERGY)]
     if no_cpu:
         found.append(("cpu_ms", _NO_PROCESS))
@@ -46,7 +49,7 @@ class Attempt:
     """Clocks, tokens and errors of one attempt."""
 
     __slots__ = (
-        "_clock", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_started",
+        "_clock", "_complete", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_sent", "_started",
         "first_token",
     )  # fmt: skip
 
@@ -61,11 +64,21 @@ class Attempt:
         self._output: int | None = None
         self._metered: Metered | None = None
         self.first_token = False
+        self._complete = self._sent = False
 
     @property
     def first_byte_s(self) -> float | None:
         """Seconds to the first event of a stream; ``None`` before it and for whole answers."""
         return None if self._first is None else self._first - self._started
+
+    def granted(self) -> None:
+        """It has its place: what it took to get one is the pool's doing and does not count against the model."""
+        self._started = self._clock.monotonic()
+        self._sent = True
+
+    def completed(self) -> None:
+        """The whole answer went out: a caller who leaves now has got it."""
+        self._complete = True
 
     def first_byte(self) -> None:
         """The first event of the answer is here."""
@@ -73,8 +86,9 @@ class Attempt:
         self._first = self._clock.monotonic()
 
     def failed(self, code: str) -> None:
-        """It ended with this error code; ``client_left`` is not the model's failure."""
-        self._error = code
+        """It ended with this error code, unless the answer was complete before."""
+        if not (self._complete and code == "client_left"):
+            self._error = code
 
     def answered(self, body: bytes) -> None:
         """A whole body came: read its usage, if it says so. Raises ``ProviderError`` for what is no JSON."""
@@ -124,6 +138,6 @@ class Attempt:
                 input_tokens=self._input,
                 output_tokens=self._output,
                 tokens_per_s=rate,
-                missing=_missing(no_cpu, no_memory, self._output is None),
+                missing=_missing(no_cpu, no_memory, self._output is None, self._sent),
             ),
         )

@@ -192,6 +192,7 @@ class Gateway:
         try:
             affinity = wire.affinity(head) if self._pool.copies(version.ref) > 1 else None
             lease = self._pool.lease_now(version, affinity) or await self._wait(head, decision, version, out)
+            attempt.granted()
             if head.keep_alive_s is not None:
                 lease.keep_alive(head.keep_alive_s)
             self._meter.begin(lease.instance_id, lease.instance, decision.id)
@@ -289,6 +290,8 @@ class Gateway:
                 if not out.bytes_started:
                     out.start_stream(200, self._headers(head, decision, _STREAM))
             out.write(data)
+            if relay.done:
+                attempt.completed()
 
         out.on_pause, out.on_resume = reply.pause, reply.resume
         try:

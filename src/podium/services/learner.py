@@ -14,7 +14,7 @@ import msgspec
 
 from podium.core import belief_file
 from podium.core.bandit import Bandit
-from podium.core.history import CLIENT_LEFT
+from podium.core.history import NOT_ITS_DOING
 from podium.core.selection import ANY_TASK
 from podium.domain.belief import Belief
 from podium.domain.decision import Feedback, Outcome
@@ -58,9 +58,9 @@ class Learner:
     # ------------------------------------------------------------ observing
 
     def outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Requests ended. Those whose caller left say nothing."""
+        """Requests ended. Those that failed for the caller's, the request's or the pool's sake say nothing."""
         for outcome in outcomes:
-            if outcome.error == CLIENT_LEFT:
+            if outcome.error in NOT_ITS_DOING:
                 continue
             key = (outcome.task, outcome.ref)
             self._saved = False
