@@ -79,7 +79,7 @@ def _suite(text: str) -> str | dict[str, Any]:
 def _bars(state: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Progress on stderr: bars for people, nothing when it is not a terminal."""
     from rich.console import Console  # noqa: PLC0415 - only this command needs it
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - same
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
