@@ -61,6 +61,8 @@ class Limits:
     hardware: frozenset[str] = frozenset({CPU})
     """Kinds found on this machine."""
     by_name: bool = False
+    canary: str | None = None
+    """A version that a rollout tries out: it may serve although it is only ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ _NOTHING = Evidence()
 
 
 def _lifecycle(option: Option, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
-    if option.status is Lifecycle.ACTIVE:
+    if option.status is Lifecycle.ACTIVE or (option.status is Lifecycle.READY and option.ref == limits.canary):
         return
     if limits.by_name and option.status is Lifecycle.DEPRECATED:
         flags.append("deprecated: plan to move to another version")

@@ -26,6 +26,7 @@ from podium.core.scoring import memory_mb, score, weights_for
 from podium.domain.belief import Belief
 from podium.domain.decision import Candidate, Choice, Expected
 from podium.domain.evidence import Evidence
+from podium.domain.rollout import Split
 from podium.domain.task import Binding, Criteria, Preference, TaskSpec, Weights
 
 RECENCY_GRAIN_S = 3_600.0
@@ -34,6 +35,8 @@ CONFIDENT_SAMPLES = 10
 CONFIDENT_GAP = 0.2
 
 ANY_TASK = "*"
+CANARY = "canary"
+"""The strategy of a choice whose task is divided between the two arms of a rollout."""
 EXPLORATION = EPSILON
 """Share of requests that go to a version drawn at random, unless the task says otherwise."""
 _NO_EVIDENCE: Mapping[str, Evidence] = MappingProxyType({})
@@ -51,6 +54,8 @@ class PolicySnapshot:
     """By task, then by ref."""
     beliefs: Mapping[str, Mapping[str, Belief]] = field(default_factory=lambda: MappingProxyType({}))
     """By task, then by ref; under ``ANY_TASK`` what is believed on a task nobody has met."""
+    splits: Mapping[str, Split] = field(default_factory=lambda: MappingProxyType({}))
+    """By task, how a rollout divides its traffic."""
     lessons: Mapping[str, Lessons] = field(default_factory=lambda: MappingProxyType({}))
     """By task, what sharpens the criteria that nobody set; empty unless that is switched on."""
     weights: Mapping[str, Weights] = field(default_factory=lambda: MappingProxyType({}))
@@ -82,6 +87,13 @@ class PolicySnapshot:
         if binding is not None:
             bindings[task] = binding
         return replace(self, bindings=bindings)
+
+    def with_split(self, task: str, split: Split | None) -> PolicySnapshot:
+        """The same snapshot with a task's traffic divided anew, or no longer divided."""
+        splits = {name: one for name, one in self.splits.items() if name != task}
+        if split is not None:
+            splits[task] = split
+        return replace(self, splits=splits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +146,9 @@ def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapsho
     if not ranked:
         raise no_candidate(query.task, None, _checks(snapshot, query, frame))
     binding = snapshot.bindings.get(query.task)
+    split = snapshot.splits.get(query.task)
+    if split is not None and (arm := next((c for c in ranked if c.ref == split.baseline), None)) is not None:
+        return _divided(snapshot, query, split, arm, candidates, [c for c in ranked if c is not arm])
     bound = next((c for c in ranked if binding is not None and c.ref == binding.ref), None)
     chosen, traded = (bound, "") if bound is not None else _best(snapshot, query, frame, ranked)
     others = [c for c in ranked if c is not chosen]
@@ -161,6 +176,36 @@ def choose(snapshot: PolicySnapshot, query: Query, previous: tuple[PolicySnapsho
         candidates=tuple(candidates),
         expected=_expected(snapshot, query.task, chosen.ref),
         alternatives=tuple(c.ref for c in others) if share else (),
+        exploration=share,
+    )
+
+
+def _divided(
+    snapshot: PolicySnapshot,
+    query: Query,
+    split: Split,
+    arm: Candidate,
+    every: list[Candidate],
+    others: list[Candidate],
+) -> Choice:
+    """The baseline's side of a rollout; the candidate is the alternative that a draw gives its share."""
+    able = any(c.ref == split.candidate for c in others)
+    share = split.share if able else 0.0
+    reason = f"rollout {split.rollout}: {1 - share:.0%} of the traffic stays with {split.baseline}"
+    if not able:
+        lost = next((c.dropped for c in every if c.ref == split.candidate), None) or "not registered"
+        reason = f"{reason}; {split.candidate} cannot serve this request ({lost})"
+    return Choice(
+        task=query.task,
+        strategy=CANARY,
+        chosen=arm.ref,
+        propensity=1.0 - share,
+        fallbacks=tuple(c.ref for c in others),
+        reason="; ".join((reason, *arm.flags)),
+        confidence=confidence(arm, others[0] if others else None),
+        candidates=tuple(every),
+        expected=_expected(snapshot, query.task, arm.ref),
+        alternatives=(split.candidate,) if able else (),
         exploration=share,
     )
 
@@ -213,6 +258,7 @@ def _by_name(snapshot: PolicySnapshot, query: Query, frame: _Frame, candidates: 
 def _frame(snapshot: PolicySnapshot, query: Query) -> _Frame:
     spec = snapshot.tasks.get(query.task) or TaskSpec(name=query.task)
     criteria, notes = _sharpened(snapshot, spec, query)
+    split = snapshot.splits.get(query.task)
     by_learning = spec.strategy == learned.STRATEGY
     if by_learning:
         strategy, weights = learned.STRATEGY, None
@@ -223,6 +269,7 @@ def _frame(snapshot: PolicySnapshot, query: Query) -> _Frame:
         memory_budget_bytes=snapshot.memory_budget_bytes,
         hardware=snapshot.hardware,
         by_name=query.refs is not None,
+        canary=None if split is None or query.refs is not None else split.candidate,
     )
     if not by_learning:
         return _Frame(limits, strategy, weights, snapshot.hour, 0.0, notes)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from podium.core.selection import drawn
+from podium.core.selection import CANARY, drawn
 from podium.domain.decision import Choice
 from podium.domain.request import RequestHead
 from podium.services import wire
 from podium.services.sessions import Sessions
+from podium.services.splitting import Splitter
 
 MOST_DRAWN = 1_000
 
@@ -25,10 +26,13 @@ class Explorer:
         self._draw = draw
         self._loaded = loaded
         self._sessions = Sessions()
+        self._splitter = Splitter(draw, self._sessions)
         self._drawn: dict[tuple[int, str, str, tuple[str, ...]], tuple[Choice, Choice]] = {}
 
     def settle(self, choice: Choice, head: RequestHead) -> Choice:
         """The choice this request really gets."""
+        if choice.strategy == CANARY:
+            return self._splitter.settle(choice, head)
         if head.session is not None:
             before = self._sessions.served(choice.task, head.session)
             if before is not None and before != choice.chosen and before in choice.fallbacks:

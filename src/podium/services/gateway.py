@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from podium.core.selection import CANARY
 from podium.domain.decision import Choice, Decision
 from podium.domain.model import ModelVersion
 from podium.domain.request import RequestHead, Ticket
@@ -146,7 +147,8 @@ class Gateway:
         if head.task is not None or head.model == f"task:{task}":
             self._classifier.observe(head, task)
         choice = self._selector.choose(task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria)
-        return found, self._explorer.settle(choice, head) if choice.alternatives else choice
+        undecided = choice.alternatives or choice.strategy == CANARY
+        return found, self._explorer.settle(choice, head) if undecided else choice
 
     def _classify(self, head: RequestHead) -> Classification:
         if head.task is not None:

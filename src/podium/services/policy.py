@@ -18,6 +18,7 @@ from podium.domain.belief import Belief
 from podium.domain.decision import Choice
 from podium.domain.evidence import Evidence
 from podium.domain.model import ModelVersion
+from podium.domain.rollout import Split
 from podium.domain.task import Binding, Criteria, TaskSpec, Weights
 from podium.ports import Clock, Recorded
 from podium.services.registry import Registry
@@ -114,6 +115,10 @@ class Policy:
     def rebind(self, binding: Binding) -> None:
         """Move a task's traffic, in one assignment."""
         self._selector.rebind(binding)
+
+    def split(self, task: str, split: Split | None) -> None:
+        """Divide a task's traffic between the arms of a rollout, or no longer, in one assignment."""
+        self._selector.replace(self._selector.snapshot.with_split(task, split))
 
     def evidence(self, task: str, ref: str) -> Evidence | None:
         """History of one version on one task; ``None`` without any."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from podium.core.feedback import Given, joined, read
@@ -48,8 +48,8 @@ class RecorderStats:
 class Recorder:
     """One per gateway, used from its event loop only.
 
-    ``on_evidence`` gets the changed rows, by (task, ref), after each fold, ``on_outcomes`` the outcomes that were folded
-    and ``on_feedback`` each new score, ``on_revision`` a score with the one it replaces; they must be quick and must not
+    ``on_evidence`` gets the changed rows, by (task, ref), after each fold, ``on_outcomes`` the outcomes that were folded,
+    ``on_pairs`` the same with their decisions, ``on_feedback`` each new score, ``on_revision`` a score with the one it replaces; they must be quick and must not
     raise.
     """
 
@@ -62,6 +62,7 @@ class Recorder:
         knowledge: Mapping[str, TaskKnowledge] | None = None,
         on_evidence: Callable[[Mapping[Key, Evidence]], None] | None = None,
         on_outcomes: Callable[[Iterable[Outcome]], None] | None = None,
+        on_pairs: Callable[[Sequence[Pair]], None] | None = None,
         on_feedback: Callable[[Feedback], None] | None = None,
         on_revision: Callable[[Feedback, Feedback], None] | None = None,
         flush_interval_s: float = 0.05,
@@ -74,6 +75,7 @@ class Recorder:
         """What is known of tasks; stored together with the evidence."""
         self._on_evidence = on_evidence
         self._on_outcomes = on_outcomes
+        self._on_pairs = on_pairs
         self._on_feedback = on_feedback
         self._on_revision = on_revision
         self._interval_s = flush_interval_s
@@ -324,6 +326,7 @@ class Recorder:
         if not self._new:
             return
         groups: defaultdict[Key, list[Outcome]] = defaultdict(list)
+        pairs: list[Pair] = []
         while self._new:
             row = self._new.popleft()
             outcome = row[2]
@@ -332,12 +335,15 @@ class Recorder:
             self._joining.note(outcome)
             self._rows.append(row)
             groups[outcome.task, outcome.ref].append(outcome)
+            pairs.append(row[1:])
         folded = [outcome for outcomes in groups.values() for outcome in outcomes]
         self.knowledge.outcomes(folded, self._with_tools)
         self._with_tools.difference_update([outcome.decision_id for outcome in folded])
         changed = {}
         if self._on_outcomes is not None and folded:
             self._on_outcomes(folded)
+        if self._on_pairs is not None and pairs:
+            self._on_pairs(pairs)
         for key, outcomes in groups.items():
             before = self._evidence.get(key, Evidence())
             after = fold_all(before, outcomes)

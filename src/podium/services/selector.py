@@ -163,4 +163,5 @@ def _same_task(old: PolicySnapshot, new: PolicySnapshot, task: str) -> bool:
         and old.lessons.get(task) is new.lessons.get(task)
         and old.tasks.get(task) == new.tasks.get(task)
         and old.bindings.get(task) == new.bindings.get(task)
+        and old.splits.get(task) == new.splits.get(task)
     )

@@ -112,6 +112,14 @@ def in_tool_loop(head: RequestHead) -> bool:
     return b'"tool_call_id"' in raw or b'"tool_calls"' in raw
 
 
+def goes_on(head: RequestHead) -> bool:
+    """True when the request continues a conversation: it holds an answer given earlier, or results of tools."""
+    if head.endpoint is not Endpoint.CHAT:
+        return False
+    raw = bytes(head.fields["messages"])
+    return b'"assistant"' in raw or b'"tool_call_id"' in raw or b'"tool_calls"' in raw
+
+
 def compose(head: RequestHead, model: str) -> bytes:
     """The body for an instance: the caller's, with its own model name, and usage asked for in streams."""
     fields: dict[str, Any] = dict(head.fields)
