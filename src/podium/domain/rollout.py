@@ -92,6 +92,8 @@ class RolloutPlan:
     """Mode ``ab``: ends with its report after this long, decided or not."""
     validate: bool = True
     """Run the task's validation set on the candidate before any traffic."""
+    early: bool = False
+    """A step ends before ``step_s`` once every guarded metric is certain to be fine. No step is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,11 @@ class Rollout:
     def open(self) -> bool:
         """It has not ended."""
         return self.state not in FINAL
+
+    @property
+    def concluded(self) -> bool:
+        """A comparison that moves nothing by itself is over and its report complete: it waits for promote or abort."""
+        return self.state is RolloutState.PAUSED and self.ending is not None
 
     @property
     def routed(self) -> bool:
