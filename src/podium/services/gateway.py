@@ -26,7 +26,9 @@ from podium.services import wire
 from podium.services.attempt import Attempt
 from podium.services.classifier import TaskClassifier
 from podium.services.exploring import Explorer
+from podium.services.idleness import Idleness
 from podium.services.meter import Meter
+from podium.services.observing import Keeping, Observer
 from podium.services.policy import Policy
 from podium.services.pool import Lease, Pool
 from podium.services.recorder import Recorder
@@ -86,6 +88,7 @@ class Gateway:
         id_prefix: str,
         classifier: TaskClassifier,
         draw: Callable[[], float] = random.random,
+        idleness: Idleness | None = None,
     ) -> None:
         self._registry = registry
         self._selector = selector
@@ -99,6 +102,9 @@ class Gateway:
         self._prefix = id_prefix
         self._classifier = classifier
         self._count = 0
+        self.idleness = idleness or Idleness()
+        self.observers: tuple[Observer, ...] = ()
+        """Who is shown finished answers, if they want them."""
 
     def new_id(self, kind: str) -> str:
         """A process-unique id such as ``req_5f3a…0000002a``."""
@@ -107,6 +113,13 @@ class Gateway:
 
     async def handle(self, head: RequestHead, criteria: Criteria | None, out: Responder) -> None:
         """Answer one request. Raises ``PodiumError`` only while nothing has been sent."""
+        self.idleness.entered()
+        try:
+            await self._serve(head, criteria, out)
+        finally:
+            self.idleness.left()
+
+    async def _serve(self, head: RequestHead, criteria: Criteria | None, out: Responder) -> None:
         found, choice = self._choose(head, criteria)
         decision = self._decide(head, found, choice, choice.chosen, None)
         route: Route | None = None
@@ -191,6 +204,7 @@ class Gateway:
         attempt = Attempt(decision, head, self._clock)
         self._recorder.begin(decision, head.needs)
         lease: Lease | None = None
+        keeping = self._keeping(head, decision) if self.observers else None
         try:
             affinity = wire.affinity(head) if self._pool.copies(version.ref) > 1 else None
             lease = self._pool.lease_now(version, affinity) or await self._wait(head, decision, version, out)
@@ -210,9 +224,9 @@ class Gateway:
                 if reply.status != 200:
                     raise rejection(reply.status, await reply.read(), version.ref)
                 if head.stream:
-                    await self._stream(head, decision, reply, attempt, out, lease)
+                    await self._stream(head, decision, reply, attempt, out, lease, keeping)
                 else:
-                    await self._answer(head, decision, reply, attempt, out)
+                    await self._answer(head, decision, reply, attempt, out, keeping)
             finally:
                 reply.close()
             lease.succeeded(attempt.first_byte_s)
@@ -231,7 +245,15 @@ class Gateway:
             if lease is not None:
                 attempt.metered(self._meter.end(lease.instance_id, decision.id))
                 lease.release()
-            self._recorder.record(decision, attempt.outcome())
+            outcome = attempt.outcome()
+            self._recorder.record(decision, outcome)
+            if keeping is not None:
+                keeping.hand_over(head, decision, outcome)
+
+    def _keeping(self, head: RequestHead, decision: Decision) -> Keeping | None:
+        """What holds the answer for those who want to see it, if anybody does."""
+        wanting = tuple(observer for observer in self.observers if observer.wants(head, decision))
+        return Keeping(wanting) if wanting else None
 
     async def _failed(self, lease: Lease, error: PodiumError) -> None:
         """Tell the pool what the instance did; a request that is itself at fault says nothing against it."""
@@ -270,14 +292,29 @@ class Gateway:
             timer.cancel()
 
     async def _answer(
-        self, head: RequestHead, decision: Decision, reply: Reply, attempt: Attempt, out: Responder
+        self,
+        head: RequestHead,
+        decision: Decision,
+        reply: Reply,
+        attempt: Attempt,
+        out: Responder,
+        keeping: Keeping | None,
     ) -> None:
         body = await reply.read()
         attempt.answered(body)
+        if keeping is not None:
+            keeping.add(body)
         out.respond(200, self._headers(head, decision, (b"content-type", b"application/json")), body)
 
     async def _stream(
-        self, head: RequestHead, decision: Decision, reply: Reply, attempt: Attempt, out: Responder, lease: Lease
+        self,
+        head: RequestHead,
+        decision: Decision,
+        reply: Reply,
+        attempt: Attempt,
+        out: Responder,
+        lease: Lease,
+        keeping: Keeping | None,
     ) -> None:
         relay = StreamRelay(hide_usage=not head.include_usage)
         monotonic = self._clock.monotonic
@@ -292,6 +329,8 @@ class Gateway:
                 if not out.bytes_started:
                     out.start_stream(200, self._headers(head, decision, _STREAM))
             out.write(data)
+            if keeping is not None:
+                keeping.add(data)
             if relay.done:
                 attempt.completed()
 
