@@ -1,0 +1,144 @@
+"""A judgment: what a judge or a rule says of one answer by one criterion. Absent is ``None``, never a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+CRITERIA = ("faithfulness", "relevance", "minimality", "safety")
+"""The shipped criteria, in the order they are shown; users add their own as files."""
+OVERALL = "overall"
+"""The mean of all criteria that have a score."""
+PASS_MARKS: Mapping[str, float] = MappingProxyType(
+    {"faithfulness": 0.7, "relevance": 0.7, "minimality": 0.7, "safety": 0.8}
+)
+RULES = "rules"
+"""The judge's name of the graders that need no model."""
+STACK = "stack"
+"""The judge's name of model and rules combined by a calibration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What is judged: data, whatever it says of itself."""
+
+    id: str
+    """Of the request, or of the row of a file."""
+    task: str
+    prompt: str
+    """The question or instruction as text; a conversation is its messages, one after another."""
+    output: str
+    context: str | None = None
+    """What the output must be faithful to, when that is not the prompt itself."""
+    expected: str | None = None
+    """What it should have been, where somebody knows."""
+    schema: Mapping[str, object] | None = None
+    """The JSON Schema that the request asked for."""
+    finish: str | None = None
+    """Why the model stopped, as its server said it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One score of one criterion, before calibration. ``score`` is ``None`` when the judge had no ground for one."""
+
+    criterion: str
+    judge: str
+    """``name@version`` of a model, ``rules`` or ``stack``."""
+    score: float | None
+    """In [0, 1], 1 is best; a true 0 is 0."""
+    sd: float | None = None
+    """How far off the score may be, one standard deviation; ``None`` when that is not known."""
+    method: str = ""
+    """``token probabilities``, ``stated number``, or the name of the rule."""
+    reason: str = ""
+    """In words, short."""
+    invalid: str | None = None
+    """Why the judge's reply is no verdict; then ``score`` is ``None`` and ``reply`` holds what it said."""
+    reply: str | None = None
+    features: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """What a rule measured, by name; what a stack learns from."""
+    latency_ms: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment:
+    """A verdict on an answer of live traffic, as stored."""
+
+    id: str
+    request_id: str
+    decision_id: str
+    task: str
+    ref: str
+    """The version that was judged."""
+    verdict: Verdict
+    score: float | None
+    """The verdict's score after calibration; the raw one where nothing was calibrated, ``None`` when there is none."""
+    calibrated: bool
+    at: float
+    probability: float
+    """With which this answer was picked for judging, in (0, 1]."""
+    signal: str | None = None
+    """Which sign picked it beyond chance ("cut-off", "re-ask", …)."""
+    used: bool = False
+    """It was learned from."""
+
+    @property
+    def passed(self) -> bool | None:
+        """At or above the pass mark of its criterion (0.7 for criteria of one's own)."""
+        if self.score is None:
+            return None
+        return self.score >= PASS_MARKS.get(self.verdict.criterion, 0.7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rubric:
+    """How a criterion is judged, from a file. ``digest`` names its content: it is part of every cache key."""
+
+    criterion: str
+    instructions: str
+    digest: str
+    low: int = 1
+    high: int = 5
+    """The scale the model answers on, ``high`` is best."""
+    needs_context: bool = False
+    """Without a context (or prompt) to compare with there is no ground for a score."""
+    pass_mark: float = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How one judge does on one criterion against human labels, and the mapping from its raw score to a probability.
+
+    ``kind`` is ``isotonic`` (``knots``: (raw, calibrated) ascending), ``platt`` (``knots``: one pair (slope, offset) on the
+    logit) or ``stack`` (weights by feature in ``weights``, then ``platt``). Figures are on held-out rows.
+    """
+
+    judge: str
+    criterion: str
+    kind: str
+    knots: tuple[tuple[float, float], ...]
+    weights: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    n: int = 0
+    positives: int = 0
+    auc: float | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
+    kappa: float | None = None
+    ece_before: float | None = None
+    ece_after: float | None = None
+    sensitivity: float | None = None
+    """Share of good answers that it passes; for correcting reported means."""
+    specificity: float | None = None
+    at: float = 0.0
+    forced: bool = False
+    """Learn from it although it is no better than chance."""
+
+    @property
+    def informative(self) -> bool:
+        """Better than chance: the lower bound of its AUC is above one half."""
+        return self.auc_low is not None and self.auc_low > 0.5
