@@ -17,7 +17,19 @@ import typer
 
 from podium import Podium
 from podium.cli.main import app
-from podium.config import ModelEntry, Pool, Recording, Selection, Server, TaskEntry, Timeouts, load
+from podium.config import (
+    AutoSwap,
+    ModelEntry,
+    Pool,
+    Recording,
+    RuleEntry,
+    Selection,
+    Server,
+    TaskAutoSwap,
+    TaskEntry,
+    Timeouts,
+    load,
+)
 
 pytestmark = pytest.mark.requirement("OPS-10")
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,7 +154,10 @@ def test_every_command_takes_json():
         ("timeouts", Timeouts),
         ("recording", Recording),
         ("selection", Selection),
+        ("autoswap", AutoSwap),
         ("tasks.NAME", TaskEntry),
+        ("tasks.NAME.autoswap", TaskAutoSwap),
+        ("rules.NAME", RuleEntry),
         ("models.NAME", ModelEntry),
     ],
 )

@@ -3,9 +3,11 @@
 It reads files and the environment, nothing else: no database, no network, no provider.
 """
 
+from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.changes import Difference, difference
 from podium.config.pool import Pool
 from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
+from podium.config.rules import RuleEntry
 from podium.config.schema import json_schema
 from podium.config.values import (
     Config,
@@ -19,14 +21,17 @@ from podium.config.values import (
 )
 
 __all__ = [
+    "AutoSwap",
     "Config",
     "Difference",
     "ModelEntry",
     "Pool",
     "Recording",
+    "RuleEntry",
     "Selection",
     "Server",
     "Settings",
+    "TaskAutoSwap",
     "TaskEntry",
     "Timeouts",
     "default_home",

@@ -40,7 +40,7 @@ def difference(old: Config, new: Config) -> Difference:
     tasks = _compare(old.tasks, new.tasks)
     live: list[str] = []
     restart: list[str] = []
-    for section in ("server", "pool", "timeouts", "recording", "selection"):
+    for section in ("server", "pool", "timeouts", "recording", "selection", "autoswap"):
         before, after = getattr(old, section), getattr(new, section)
         keys = [
             f"{section}.{entry.name}"
@@ -51,6 +51,8 @@ def difference(old: Config, new: Config) -> Difference:
             (restart if section in NEEDS_RESTART or key in READ_ONCE else live).append(key)
     if old.fallbacks != new.fallbacks:
         live.append("fallbacks")
+    if old.rules != new.rules:
+        live.append("rules")
     inherited: tuple[str, ...] = ()
     if "selection.strategy" in live:
         inherited = tuple(

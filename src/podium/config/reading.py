@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from podium.config.autoswap import TaskAutoSwap
 from podium.config.pool import Pool
 from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
@@ -22,7 +23,7 @@ from podium.errors import ConfigError
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
-FIXED = ("server", "pool", "timeouts", "recording", "selection")
+FIXED = ("server", "pool", "timeouts", "recording", "selection", "autoswap")
 """Sections whose keys the environment may override."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
 
@@ -179,7 +180,21 @@ def _check(settings: Settings) -> list[Problem]:
             problems.append(Problem(("tasks", name, "binding"), f"{task.binding!r} is not of the form name@version"))
     for name, model in settings.models.items():
         problems += _check_model(name, model)
+    problems += _check_autoswap(settings)
     return problems
+
+
+def _check_autoswap(settings: Settings) -> list[Problem]:
+    found = [Problem(("autoswap", key), words) for key, words in settings.autoswap.problems()]
+    for name, task in settings.tasks.items():
+        if task.autoswap != TaskAutoSwap():
+            path = ("tasks", name, "autoswap")
+            found += [Problem((*path, key), words) for key, words in settings.autoswap.problems(task.autoswap)]
+        if task.follow is not None and not _NAME.match(task.follow):
+            found.append(Problem(("tasks", name, "follow"), f"{task.follow!r} is no model's name (without a version)"))
+    for name, rule in settings.rules.items():
+        found += [Problem(("rules", name, *filter(None, (key,))), words) for key, words in rule.problems(name)]
+    return found
 
 
 def _check_model(name: str, model: ModelEntry) -> list[Problem]:

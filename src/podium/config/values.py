@@ -14,7 +14,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.pool import Pool
+from podium.config.rules import RuleEntry
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.directive import Directive
 from podium.domain.model import Category, Source
@@ -109,6 +111,12 @@ class TaskEntry:
     strategy: Annotated[str | None, Meta(description="Strategy of this task; unset: selection.strategy")] = None
     keywords: Annotated[frozenset[str], Meta(description="Words by which `auto` recognises the task")] = frozenset()
     binding: Annotated[str | None, Meta(description="name@version that serves the task from the start")] = None
+    follow: Annotated[
+        str | None, Meta(description="Model whose new versions take the task over, gradually, as they become ready")
+    ] = None
+    autoswap: Annotated[TaskAutoSwap, Meta(description="Rules of this task, see `[tasks.NAME.autoswap]`")] = field(
+        default_factory=TaskAutoSwap
+    )
 
     def spec(self, name: str, default_strategy: str) -> TaskSpec:
         """The task as the domain knows it."""
@@ -204,7 +212,11 @@ class Settings:
     timeouts: Timeouts = Timeouts()
     recording: Recording = Recording()
     selection: Selection = Selection()
+    autoswap: AutoSwap = field(default_factory=AutoSwap)
     tasks: Annotated[Mapping[str, TaskEntry], Meta(description="Tasks by name")] = field(default_factory=dict)
+    rules: Annotated[Mapping[str, RuleEntry], Meta(description="When a fact crosses a line, move a task")] = field(
+        default_factory=dict
+    )
     fallbacks: Annotated[
         Mapping[str, tuple[str, ...]],
         Meta(description="Models to try, in order, when one fails before its first byte: by model or `task:NAME`"),
