@@ -10,12 +10,14 @@ from podium.domain.benchmark import Generated, Grade, ItemResult, Run, Suite
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.evidence import Evidence
+from podium.domain.history import TaskHistory
 from podium.domain.instance import ProcessUsage
 from podium.domain.knowledge import TaskKnowledge
 from podium.domain.model import Facts, Lifecycle, ModelVersion, Profile, Source, Transition
 from podium.domain.request import Endpoint
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
+from podium.domain.webhook import Backlog, Delivery, Posted
 
 
 class Clock(Protocol):
@@ -379,6 +381,73 @@ class BenchmarkStore(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- events to the outside
+
+
+class EventLog(Protocol):
+    """The record of events and of what it adds up to."""
+
+    async def events_like(self, after_id: int, kinds: Sequence[str], page: Page) -> tuple[Event, ...]:
+        """As ``Store.events``, of kinds that fit any of the patterns (see core/event_kinds); none: all."""
+        ...
+
+    async def event_bounds(self) -> tuple[int, int]:
+        """Ids of the oldest event kept and of the newest ever written; what is between them is all there."""
+        ...
+
+    async def prune_events(self, most: int) -> int:
+        """Delete the oldest beyond the newest ``most``; returns how many."""
+        ...
+
+    async def task_history(self, task: str | None) -> tuple[TaskHistory, ...]:
+        """Swaps and rollouts of one task or of all, counted."""
+        ...
+
+
+class DeliveryStore(Protocol):
+    """The outbox of webhooks. What a webhook wants is queued in the transaction that records the event."""
+
+    async def subscribe_webhooks(self, subscriptions: Mapping[str, tuple[str, ...]]) -> None:
+        """From now on: patterns of kinds by webhook. Replaces what was said before."""
+        ...
+
+    async def backlog(self, webhook: str, now: float, horizon: float, limit: int) -> Backlog:
+        """At most ``limit`` deliveries that may go out at ``now``, one per subject; see core/retrying."""
+        ...
+
+    async def delivered(self, done: Delivery) -> Delivery | None:
+        """Forget it; returns the next of the same webhook and subject, due or not."""
+        ...
+
+    async def postpone_delivery(self, failed: Delivery) -> None:
+        """Keep its attempts, its error and the time of the next attempt."""
+        ...
+
+    async def give_up_delivery(self, lost: Delivery, event: Event) -> None:
+        """Forget it and record that."""
+        ...
+
+    async def trim_deliveries(self, webhook: str, keep: int, told: Callable[[int], Event]) -> Event | None:
+        """Forget the oldest beyond ``keep`` and record ``told(how many)``; ``None`` when there were none."""
+        ...
+
+    async def waiting_deliveries(self) -> Mapping[str, tuple[int, float]]:
+        """(how many, Unix time of the oldest) by webhook."""
+        ...
+
+
+class Poster(Protocol):
+    """Sends the calls of webhooks."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, timeout_s: float, allow_link_local: bool
+    ) -> Posted:
+        """One call; returns when the status is known. Redirects are not followed. Raises ``ProviderError``, and
+        ``Forbidden`` for an address nobody should be made to call.
+        """
+        ...
+
+
 class Answers(Protocol):
     """Asks one version, directly and at low priority, whatever selection would have chosen."""
 
@@ -453,6 +522,8 @@ __all__ = [
     "Characteristics",
     "Clock",
     "Deadlines",
+    "DeliveryStore",
+    "EventLog",
     "EventSink",
     "HostFacts",
     "HostProbe",
@@ -461,6 +532,7 @@ __all__ = [
     "Lifecycle",
     "OnDevices",
     "Page",
+    "Poster",
     "Provider",
     "Recorded",
     "Reply",

@@ -97,7 +97,7 @@ async def test_a_swap_waits_for_one_commit_and_its_last_record_stands_for_a_lost
 
     monkeypatch.setattr(store, "save_swap", losing)
     assert (await running.services.swapper.swap("jobs", "m@2", by="test")).ok
-    assert written == [SwapState.WARMING, SwapState.PROMOTED]
+    assert written == [SwapState.WARMING, SwapState.WARMING, SwapState.PROMOTED], "validated, warmed, done"
     (recorded, *_) = await store.swaps("jobs", Page())
     assert (recorded.state, recorded.after) == (SwapState.PROMOTED, "m@2")
 

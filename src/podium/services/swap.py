@@ -146,7 +146,7 @@ class Swapper:
             version = await self._onboarding.validate(version.ref, by)
             await self._pool.warm(version, self._timeout)
             load_ms = (self._clock.monotonic() - warming) * 1000
-            self._publish(self._event("swap.warmed", swap))
+            swap = self._step(swap, SwapState.WARMING, "swap.warmed")
             if version.status is not Lifecycle.ACTIVE:
                 version = await self._onboarding.activate(
                     version.ref, by, f"{kind} of {task}", rollback=kind == "rollback"

@@ -14,12 +14,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from podium.domain.benchmark import ItemResult, Run
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
+from podium.domain.history import TaskHistory
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
+from podium.domain.webhook import Backlog, Delivery
 from podium.errors import StoreError
 from podium.ports import Batch, Page, Recorded
-from podium.store import benchmarks, directives, engine, knowledge, learned, ledger, tasks, versions
+from podium.store import (
+    benchmarks,
+    deliveries,
+    directives,
+    engine,
+    history,
+    knowledge,
+    learned,
+    ledger,
+    tasks,
+    versions,
+)
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -135,6 +148,63 @@ class SqliteStore:
 
     async def benchmark_scores(self) -> Mapping[tuple[str, str], tuple[int, float]]:
         return await self._read(benchmarks.current_scores)
+
+    def notify(self, stored: Callable[[], None]) -> None:
+        """``stored`` is called from the writer's thread after every commit that holds new events."""
+        self._writer.on_events = stored
+
+    async def events_like(self, after_id: int, kinds: Sequence[str], page: Page) -> tuple[Event, ...]:
+        return await self._read(lambda connection: history.events_like(connection, after_id, kinds, page))
+
+    async def event_bounds(self) -> tuple[int, int]:
+        return await self._read(history.bounds)
+
+    async def prune_events(self, most: int) -> int:
+        """In small steps, as ``prune``."""
+        total = 0
+        while True:
+            gone = await self._writer.run(lambda connection: history.prune_events(connection, most, _PRUNE_STEP))
+            total += gone
+            if gone < _PRUNE_STEP:
+                return total
+
+    async def task_history(self, task: str | None) -> tuple[TaskHistory, ...]:
+        return await self._read(lambda connection: history.task_history(connection, task))
+
+    async def subscribe_webhooks(self, subscriptions: Mapping[str, tuple[str, ...]]) -> None:
+        await self._writer.run(lambda connection: deliveries.subscribe(connection, subscriptions))
+
+    async def backlog(self, webhook: str, now: float, horizon: float, limit: int) -> Backlog:
+        return await self._read(lambda connection: deliveries.backlog(connection, webhook, now, horizon, limit))
+
+    async def delivered(self, done: Delivery) -> Delivery | None:
+        def work(connection: Connection) -> Delivery | None:
+            deliveries.remove(connection, (done.seq,))
+            return deliveries.next_of(connection, done)
+
+        return await self._writer.run(work)
+
+    async def postpone_delivery(self, failed: Delivery) -> None:
+        await self._writer.run(lambda connection: deliveries.postpone(connection, failed))
+
+    async def give_up_delivery(self, lost: Delivery, event: Event) -> None:
+        def work(connection: Connection) -> None:
+            deliveries.remove(connection, (lost.seq,))
+            tasks.add_events(connection, (event,))
+
+        await self._writer.run(work)
+
+    async def trim_deliveries(self, webhook: str, keep: int, told: Callable[[int], Event]) -> Event | None:
+        def work(connection: Connection) -> Event | None:
+            lost = deliveries.trim(connection, webhook, keep)
+            event = told(lost) if lost else None
+            tasks.add_events(connection, () if event is None else (event,))
+            return event
+
+        return await self._writer.run(work)
+
+    async def waiting_deliveries(self) -> Mapping[str, tuple[int, float]]:
+        return await self._read(deliveries.waiting)
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""

@@ -12,9 +12,11 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from podium.domain.swap import Compatibility, Event, Swap, SwapState
 from podium.domain.task import Binding, TaskSpec
 from podium.ports import Page
-from podium.store import schema
+from podium.store import deliveries, schema
 from podium.store.packing import from_json, to_json
 
+EVENTS_ADDED = "events added"
+"""Key in ``info`` of the writing connection: true once its transaction holds new events. The writer takes it away."""
 _FINISHED = (SwapState.PROMOTED, SwapState.FAILED)
 
 
@@ -95,16 +97,23 @@ def list_swaps(connection: Connection, task: str | None, page: Page) -> tuple[Sw
 
 
 def add_events(connection: Connection, events: Sequence[Event]) -> None:
-    """Append events."""
+    """Append events, and queue them for the webhooks that want them."""
     if events:
         rows = [{"kind": e.kind, "at": e.at, "subject": e.subject, "data": to_json(e.data)} for e in events]
         connection.execute(insert(schema.events), rows)
+        connection.info[EVENTS_ADDED] = True
+        deliveries.enqueue(connection, events)
 
 
 def list_events(connection: Connection, after_id: int, page: Page) -> tuple[Event, ...]:
     """Events with greater ids, oldest first."""
     table = schema.events
     query = select(table).where(table.c.id > after_id).order_by(table.c.id).limit(page.limit).offset(page.offset)
+    return to_events(connection, query)
+
+
+def to_events(connection: Connection, query: Select[Any]) -> tuple[Event, ...]:
+    """The events a query over their table finds."""
     return tuple(
         Event(
             id=row.id,

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from podium.errors import StoreError
 from podium.store.engine import is_refusal, translate
+from podium.store.tasks import EVENTS_ADDED
 
 T = TypeVar("T")
 MOST_JOBS_PER_COMMIT = 256
@@ -54,6 +55,8 @@ class Writer:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="podium-store-writer", daemon=True)
         self.commits = 0
+        self.on_events: Callable[[], None] = _nobody
+        """Called from the writer's thread after a commit that holds new events; must be quick and must not raise."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -134,6 +137,8 @@ class Writer:
             else:
                 transaction.commit()
                 self.commits += 1
+                if connection.info.pop(EVENTS_ADDED, False):
+                    self.on_events()
 
     def _work(self, connection: Connection, job: Job) -> None:
         savepoint = connection.begin_nested()
@@ -149,3 +154,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - a mistake in one job is its caller's, the neighbours commit
             savepoint.rollback()
             job.error = error
+
+
+def _nobody() -> None:
+    """Who listens before anybody does."""

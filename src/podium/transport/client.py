@@ -28,6 +28,8 @@ class Origin:
     port: int = 0
     unix_path: Path | None = None
     tls: ssl.SSLContext | None = None
+    address: str | None = None
+    """The IP address to connect to, when what ``host`` resolves to has been looked at already."""
 
     def __str__(self) -> str:
         """As it is named in messages."""
@@ -171,7 +173,11 @@ class HttpClient:
                     )
                 else:
                     _, connection = await loop.create_connection(
-                        lambda: Connection(self), origin.host, origin.port, ssl=origin.tls
+                        lambda: Connection(self),
+                        origin.address or origin.host,
+                        origin.port,
+                        ssl=origin.tls,
+                        server_hostname=origin.host if origin.tls is not None else None,
                     )
         except TimeoutError as err:
             raise ProviderTimeout(
