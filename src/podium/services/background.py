@@ -1,0 +1,103 @@
+"""Asks a version in the background: past selection, at the lowest priority, and out of the way of users.
+
+A version that runs on this machine is asked only while no user is served, and the request is called off when one comes
+and tried again later. Owns nothing; a shadow and a judge are its callers. Never raises for what a model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from podium.core.history import NOT_ITS_DOING
+from podium.domain.model import ModelVersion
+from podium.domain.request import Endpoint, Ticket
+from podium.errors import PodiumError
+from podium.ports import Call, Clock, Deadlines
+from podium.services.idleness import Idleness, Interrupted
+from podium.services.meter import Meter, Metered
+from podium.services.pool import Pool
+from podium.services.rejection import rejection
+
+TRIES = 5
+"""Times that one request is begun before it is given up because users kept coming."""
+LOWEST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What came of asking. ``body`` is ``None`` without an answer; then ``error`` says why, and ``blame`` whether the
+    version is the reason.
+    """
+
+    body: bytes | None
+    latency_ms: float | None = None
+    metered: Metered | None = None
+    error: str | None = None
+    blame: bool = False
+
+
+class Background:
+    """``local`` tells whether a version shares this machine with the models that serve users."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        meter: Meter,
+        idleness: Idleness,
+        clock: Clock,
+        local: Callable[[ModelVersion], bool],
+        timeout_s: float = 120.0,
+    ) -> None:
+        self._pool = pool
+        self._meter = meter
+        self._idleness = idleness
+        self._clock = clock
+        self._local = local
+        self._timeout_s = timeout_s
+
+    async def ask(
+        self, version: ModelVersion, endpoint: Endpoint, body: Callable[[str], bytes], *, request_id: str, who: str
+    ) -> Heard:
+        """One whole answer. ``body`` makes the JSON from the name that the instance knows; ``who`` waits in line."""
+        for _ in range(TRIES):
+            try:
+                if not self._local(version):
+                    return await self._send(version, endpoint, body, request_id, who)
+                await self._idleness.quiet()
+                return await self._idleness.run(self._send(version, endpoint, body, request_id, who))
+            except Interrupted:
+                continue
+            except PodiumError as error:
+                return Heard(body=None, error=error.message, blame=error.code not in NOT_ITS_DOING)
+        return Heard(body=None, error=f"users were served each of the {TRIES} times it was begun")
+
+    async def _send(
+        self, version: ModelVersion, endpoint: Endpoint, body: Callable[[str], bytes], request_id: str, who: str
+    ) -> Heard:
+        deadlines = Deadlines(first_token_s=self._timeout_s, total_s=self._timeout_s)
+        lease = await self._pool.lease(version, self._timeout_s, Ticket(caller=who, priority=LOWEST))
+        metered: Metered | None = None
+        try:
+            self._meter.begin(lease.instance_id, lease.instance, request_id)
+            call = Call(
+                endpoint=endpoint,
+                body=body(lease.instance.model),
+                stream=False,
+                request_id=request_id,
+                deadlines=deadlines,
+            )
+            started = self._clock.monotonic()
+            reply = await lease.instance.send(call)
+            try:
+                content = await reply.read()
+            finally:
+                reply.close()
+            took = (self._clock.monotonic() - started) * 1000
+            if reply.status != 200:
+                raise rejection(reply.status, content, version.ref)
+            lease.succeeded()
+        finally:
+            metered = self._meter.end(lease.instance_id, request_id)
+            lease.release()
+        return Heard(body=content, latency_ms=took, metered=metered)
