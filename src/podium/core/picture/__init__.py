@@ -1,0 +1,1 @@
+"""What a rollout looks like: facts, words, curves, and drawings of them as text and SVG. Pure; decides nothing."""
