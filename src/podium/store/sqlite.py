@@ -16,11 +16,12 @@ from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.history import TaskHistory
 from podium.domain.model import ModelVersion, Profile, Transition
+from podium.domain.rollout import Bar, Rollout, RolloutStep
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.domain.webhook import Backlog, Delivery
 from podium.errors import StoreError
-from podium.ports import Batch, Page, Recorded
+from podium.ports import Batch, KeptRollout, Page, Recorded, RolloutChange
 from podium.store import (
     benchmarks,
     deliveries,
@@ -30,6 +31,7 @@ from podium.store import (
     knowledge,
     learned,
     ledger,
+    rollouts,
     tasks,
     versions,
 )
@@ -205,6 +207,43 @@ class SqliteStore:
 
     async def waiting_deliveries(self) -> Mapping[str, tuple[int, float]]:
         return await self._read(deliveries.waiting)
+
+    async def add_rollout(self, change: RolloutChange, owner: str, until: float) -> None:
+        await self._writer.run(lambda connection: rollouts.add(connection, change, owner, until))
+
+    async def save_rollout(self, change: RolloutChange, owner: str) -> None:
+        await self._writer.run(lambda connection: rollouts.save(connection, change, owner))
+
+    async def save_arms(self, rollout_id: str, owner: str, arms: bytes) -> bool:
+        return await self._writer.run(lambda connection: rollouts.put_arms(connection, rollout_id, owner, arms))
+
+    async def claim_rollouts(
+        self, owner: str, now: float, until: float, *, only: str | None = None, alone: bool = False
+    ) -> tuple[KeptRollout, ...]:
+        return await self._writer.run(
+            lambda connection: rollouts.claim(connection, owner, now, until, only=only, alone=alone)
+        )
+
+    async def renew_rollouts(self, owner: str, until: float) -> frozenset[str]:
+        return await self._writer.run(lambda connection: rollouts.renew(connection, owner, until))
+
+    async def find_rollout(self, rollout_id: str) -> KeptRollout | None:
+        return await self._read(lambda connection: rollouts.find(connection, rollout_id))
+
+    async def rollouts(self, task: str | None, page: Page) -> tuple[Rollout, ...]:
+        return await self._read(lambda connection: rollouts.listed(connection, task, page))
+
+    async def rollout_steps(self, rollout_id: str) -> tuple[RolloutStep, ...]:
+        return await self._read(lambda connection: rollouts.steps_of(connection, rollout_id))
+
+    async def add_rollout_step(self, step: RolloutStep) -> None:
+        await self._writer.run(lambda connection: rollouts.add_step(connection, step))
+
+    async def unreleased_rollouts(self) -> tuple[Rollout, ...]:
+        return await self._read(rollouts.unreleased)
+
+    async def bars(self) -> tuple[Bar, ...]:
+        return await self._read(rollouts.all_bars)
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
