@@ -106,12 +106,12 @@ class Window:
     def __init__(self, ref: str, size: int) -> None:
         self.ref = ref
         self.size = size
-        self._outcomes: deque[bool] = deque()
+        self._outcomes: deque[tuple[bool, float | None]] = deque()
         self._scores: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
-    def outcome(self, success: bool) -> None:
+    def outcome(self, success: bool, latency_ms: float | None = None) -> None:
         """One request it answered or failed."""
-        self._outcomes.append(success)
+        self._outcomes.append((success, latency_ms))
         self._trim()
 
     def score(self, answer: str, source: str, value: float, weight: float) -> None:
@@ -127,7 +127,7 @@ class Window:
     def standing(self) -> Standing:
         """All it says."""
         row = 0
-        for success in reversed(self._outcomes):
+        for success, _ in reversed(self._outcomes):
             if success:
                 break
             row += 1
@@ -136,11 +136,21 @@ class Window:
         return Standing(
             ref=self.ref,
             samples=len(self._outcomes),
-            successes=sum(self._outcomes),
+            successes=sum(success for success, _ in self._outcomes),
             failures_in_a_row=row,
             scores=len(self._scores),
             quality=total / weight if weight > 0 else None,
         )
+
+    def quality_by(self, source: str) -> tuple[int, float | None]:
+        """(scores, their mean) of one source alone."""
+        found = [value for (_, who), (value, _) in self._scores.items() if who == source]
+        return len(found), sum(found) / len(found) if found else None
+
+    def latency(self, q: float) -> tuple[int, float | None]:
+        """(answers, their latency of rank ``ceil(q n)`` in milliseconds)."""
+        found = sorted(latency for success, latency in self._outcomes if success and latency is not None)
+        return len(found), found[max(1, math.ceil(q * len(found))) - 1] if found else None
 
     def _trim(self) -> None:
         while len(self._outcomes) > self.size:
@@ -247,10 +257,15 @@ class Watch:
         """Nothing can be done about it before ``until``."""
         self._quiet[task] = until
 
+    def window(self, task: str) -> Window | None:
+        """That of the version that serves a task; ``None`` before its first outcome."""
+        found = self._windows.get(task)
+        return None if found is None else found[1]
+
     def standing(self, task: str) -> Standing | None:
         """How the version that serves a task stands; ``None`` before its first outcome."""
-        found = self._windows.get(task)
-        return None if found is None else found[1].standing()
+        window = self.window(task)
+        return None if window is None else window.standing()
 
 
 def passes(samples: int, successes: int, rules: AutoSwapRules) -> bool:

@@ -13,7 +13,7 @@ from podium.core import learned
 from podium.core.constraints import Option
 from podium.core.lessons import Lessons
 from podium.core.scoring import weights_for
-from podium.core.selection import PolicySnapshot
+from podium.core.selection import PolicySnapshot, Query, choose
 from podium.domain.belief import Belief
 from podium.domain.decision import Choice
 from podium.domain.evidence import Evidence
@@ -72,6 +72,12 @@ class Policy:
     ) -> Choice:
         """The choice for a request of ``size`` bytes. Raises ``NoCandidate``."""
         return self._selector.choose(task, needs=needs, size=size, explicit=explicit, criteria=criteria)
+
+    def best(self, task: str, *, needs: frozenset[str], without: frozenset[str]) -> Choice:
+        """The choice if the task were bound to no version and ``without`` were not there. Raises ``NoCandidate``."""
+        snapshot = self._selector.snapshot.with_binding(task, None).with_split(task, None)
+        options = tuple(option for option in snapshot.options if option.ref not in without)
+        return choose(replace(snapshot, options=options), Query(task=task, needs=needs))
 
     def meet(self, spec: TaskSpec) -> None:
         """Take in one task that a caller named for the first time."""
