@@ -66,7 +66,9 @@ def story(
     if pause:
         middle = canary + hours * 1800
         steps.append(_step(middle, RolloutState.CANARY, RolloutState.PAUSED, 0.0, "by cli: lunch"))
-        steps.append(_step(middle + hours * 360, RolloutState.PAUSED, RolloutState.CANARY, share, "by cli"))
+        back = max(step.share for step in steps if step.at <= middle + hours * 360)
+        steps = [step for step in steps if not middle < step.at <= middle + hours * 360]
+        steps.append(_step(middle + hours * 360, RolloutState.PAUSED, RolloutState.CANARY, back, "by cli"))
         steps.sort(key=lambda step: step.at)
     last = {point.metric: point for point in trace}
     readings = [
@@ -88,7 +90,9 @@ def story(
         detects="at this traffic a loss of 20 % is seen after about 85 answers of the candidate",
     )  # fmt: skip
     needed = {} if over else {Metric.QUALITY: 240}
-    return RolloutReport(rollout=rollout, steps=tuple(steps), readings=tuple(readings), trace=tuple(trace), needed=needed)
+    return RolloutReport(
+        rollout=rollout, steps=tuple(steps), readings=tuple(readings), trace=tuple(trace), needed=needed
+    )
 
 
 def _step(at: float, before: RolloutState, after: RolloutState, share: float, reason: str) -> RolloutStep:
@@ -97,7 +101,7 @@ def _step(at: float, before: RolloutState, after: RolloutState, share: float, re
 
 def _point(at: float, share: float, metric: Metric, means: list[float], count: list[int]) -> TracePoint:
     few = min(count)
-    half = SPREADS[metric] * 1.7 * math.sqrt(math.log(3 + few) / few)
+    half = SPREADS[metric] * 1.0 * math.sqrt(math.log(3 + few) / few)
     gap = means[1] - means[0]
     return TracePoint(
         at=at, share=share, metric=metric, baseline_n=count[0], candidate_n=count[1], baseline=means[0],

@@ -94,6 +94,10 @@ class Canvas:
             f'<text class="{style}" x="{place[0]:.1f}" y="{place[1]:.1f}"{anchored}>{clean(text)}</text>'
         )
 
+    def take(self, other: Canvas) -> None:
+        """Put everything of ``other`` on top."""
+        self._parts += other._parts
+
     def document(self, height: float, *, title: str, description: str, style_sheet: str) -> str:
         """The whole file, readable by screen readers through title and description."""
         head = (

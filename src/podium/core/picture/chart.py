@@ -5,13 +5,13 @@ Legible without colour. With ``ascii_only`` nothing but ASCII is written.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 from podium.core.picture import words
 from podium.core.picture.curves import Curves, curves, ticks, time_ticks, value_range
 from podium.core.picture.facts import TITLES, telling
+from podium.core.picture.labels import number
 from podium.domain.rollout import Metric, RolloutReport
 
 _LEAST_WIDTH, _MOST_WIDTH = 40, 160
@@ -63,7 +63,7 @@ def chart(
 def _lines(report: RolloutReport, curve: Curves, pen: _Pen, width: int, height: int) -> list[str]:
     low, high = value_range(curve)
     marks = ticks(low, high, max(2, height // 3))
-    labels = {_row(value, low, high, height): _label(curve.metric, value, marks) for value in marks}
+    labels = {_row(value, low, high, height): number(curve.metric, value, marks) for value in marks}
     margin = max((len(text) for text in labels.values()), default=0)
     margin = max(margin, len("share"))
     columns = width - margin - 2
@@ -159,14 +159,3 @@ def _legend(report: RolloutReport, curve: Curves, pen: _Pen, width: int) -> list
         else:
             lines.append(part)
     return lines
-
-
-def _label(metric: Metric, value: float, marks: tuple[float, ...]) -> str:
-    """A tick label with as many decimals as the step needs."""
-    if metric is Metric.SUCCESS:
-        value, marks = 100 * value, tuple(100 * mark for mark in marks)
-    step = min((later - earlier for earlier, later in itertools.pairwise(marks)), default=abs(value) or 1.0)
-    decimals = max(0, min(6, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 0
-    if round(step, decimals) != round(step, decimals + 2):
-        decimals += 1
-    return f"{value:,.{decimals}f}" + (" %" if metric is Metric.SUCCESS else "")

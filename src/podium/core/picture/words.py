@@ -52,11 +52,13 @@ def gap(metric: Metric, number: float | None) -> str:
 
 
 def bounds(reading: Reading) -> str:
-    """``-0.180 to -0.040``: what holds for the difference at all times at once; ``-`` without bounds."""
+    """``-3.1 to +0.2 points``: what holds for the difference at all times at once; ``-`` without bounds."""
     if reading.lower is None and reading.upper is None:
         return "-"
     low = "no bound" if reading.lower is None else gap(reading.metric, reading.lower)
     high = "no bound" if reading.upper is None else gap(reading.metric, reading.upper)
+    if reading.lower is not None and reading.upper is not None:
+        low = low.partition(" ")[0]
     return f"{low} to {high}"
 
 
@@ -84,7 +86,7 @@ def judged(plan: RolloutPlan, reading: Reading, needed: int | None = None) -> st
         case Verdict.MISSING:
             return reading.missing or "no numbers yet"
         case Verdict.OPEN:
-            return "open" if needed is None else f"open, about {needed:,} more answers"
+            return "open" if needed is None else f"open: ~{needed:,} more answers"
 
 
 def duration(seconds: float) -> str:
