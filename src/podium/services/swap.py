@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 from podium.core import compatibility
 from podium.domain.model import Capability, Lifecycle, ModelVersion
-from podium.domain.swap import Event, Swap, SwapState
+from podium.domain.rollout import Rollout
+from podium.domain.swap import Compatibility, Event, Swap, SwapState
 from podium.domain.task import Binding
 from podium.errors import Conflict, InvalidRequest, PodiumError
 from podium.ports import Clock, Store
@@ -24,10 +27,15 @@ from podium.services.registry import Registry
 from podium.services.tasks import Tasks
 
 KEPT_PREDECESSORS = 10
+Record = Callable[[Swap, Binding, Event], Awaitable[None]]
+_NO_ROLLOUTS: Mapping[str, Rollout] = MappingProxyType({})
 
 
 class Swapper:
-    """Carries out swaps and rollbacks; one at a time per task, side by side on different tasks."""
+    """Carries out swaps and rollbacks; one at a time per task, side by side on different tasks.
+
+    ``rollouts`` are the open ones by task: while one is open, it alone moves the task.
+    """
 
     def __init__(
         self,
@@ -43,7 +51,9 @@ class Swapper:
         publish: Callable[[Event], None],
         bindings: Mapping[str, Binding],
         load_timeout_s: float,
+        rollouts: Callable[[], Mapping[str, Rollout]] = lambda: _NO_ROLLOUTS,
     ) -> None:
+        self._rollouts = rollouts
         self._registry = registry
         self._selector = selector
         self._tasks = tasks
@@ -74,16 +84,18 @@ class Swapper:
         if version.status is Lifecycle.RETIRED:
             raise Conflict(f"{version.ref} is retired; register it again under a new version")
         async with self._locks[task]:
+            self._refuse_in_rollout(task)
             before = self._bindings.get(task)
             if before is not None and before.ref == version.ref:
                 raise Conflict(f"{task} is served by {version.ref} already")
-            before = before or self._implied(task, version)
+            before = before or self._implied(task, version.ref)
             previous = ((before.ref, *before.previous) if before else ())[:KEPT_PREDECESSORS]
             return await self._carry_out(task, "swap", before, version, previous, strict=strict, by=by, reason=reason)
 
     async def rollback(self, task: str, *, by: str, reason: str = "") -> Swap:
         """Go back to the version before this one. Going back twice goes two steps back, never in a circle."""
         async with self._locks[task]:
+            self._refuse_in_rollout(task)
             before = self._bindings.get(task)
             if before is None or not before.previous:
                 raise Conflict(f"{task} has no predecessor to go back to; `podium swap {task} NAME@VERSION` binds it")
@@ -93,20 +105,152 @@ class Swapper:
                 task, "rollback", before, version, previous, strict=False, by=by, reason=reason
             )
 
+    # ------------------------------------------------------------ several at once, for services/batches
+
+    @asynccontextmanager
+    async def holding(self, tasks: Iterable[str]) -> AsyncIterator[None]:
+        """No other swap moves these tasks meanwhile. Always taken in the same order, so that two batches never wait
+        for each other.
+        """
+        async with AsyncExitStack() as stack:
+            for task in sorted(set(tasks)):
+                await stack.enter_async_context(self._locks[task])
+            yield
+
+    def draft(self, task: str, to: str, *, strict: bool, by: str, reason: str) -> Swap:
+        """The swap as it would begin, compared and not recorded. Raises as ``swap`` does, and ``Conflict`` when the
+        version cannot serve the task.
+        """
+        version = self._registry.resolve(to)
+        self._tasks.ensure(task)
+        if version.status is Lifecycle.RETIRED:
+            raise Conflict(f"{version.ref} is retired; register it again under a new version")
+        before = self._bindings.get(task)
+        if before is not None and before.ref == version.ref:
+            raise Conflict(f"{task} is served by {version.ref} already")
+        before = before or self._implied(task, version)
+        swap = Swap(
+            id=self._new_id("swap"),
+            task=task,
+            kind="swap",
+            before=before.ref if before else None,
+            after=version.ref,
+            state=SwapState.REQUESTED,
+            requested_at=self._clock.now(),
+            by=by,
+            reason=reason,
+        )
+        swap = self._compare(swap, version, strict=strict)
+        verdict = swap.compatibility
+        if verdict is not None and not verdict.compatible:
+            gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
+            raise Conflict(f"{version.ref} cannot serve {task}: {gaps}")
+        return swap
+
+    async def move_together(
+        self,
+        swaps: Sequence[Swap],
+        save: Callable[[Sequence[Swap], Sequence[Binding], Sequence[Event]], Awaitable[None]],
+    ) -> tuple[Swap, ...]:
+        """Move the traffic of all of them, or of none: ``save`` records them in one transaction. Their tasks are held
+        by the caller and their versions warm and active. Raises what ``save`` raises; then nothing has moved.
+        """
+        now = self._clock.now()
+        done = tuple(replace(swap, state=SwapState.PROMOTED, finished_at=now) for swap in swaps)
+        bindings = []
+        for swap in done:
+            old = self._bindings.get(swap.task)
+            before = (old.ref, *old.previous) if old else (swap.before,) if swap.before else ()
+            previous = before[:KEPT_PREDECESSORS]
+            bindings.append(
+                Binding(task=swap.task, ref=swap.after, previous=previous, since=now, by=swap.by, reason=swap.reason)
+            )
+        events = [self._event("swap.completed", swap) for swap in done]
+        await save(done, bindings, events)
+        for binding in bindings:
+            self._bindings[binding.task] = binding
+            self._selector.rebind(binding)
+        for event in events:
+            self._publish(event)
+        return done
+
     def refuse_if_bound(self, ref: str) -> None:
         """Raise ``Conflict`` when a task would be left without its version."""
         tasks = sorted(task for task, binding in self._bindings.items() if binding.ref == ref)
         if tasks:
             raise Conflict(f"{ref} serves {', '.join(tasks)}; swap that to another version first")
+        for rollout in self._rollouts().values():
+            if ref in (rollout.baseline, rollout.candidate):
+                raise Conflict(f"{ref} takes part in rollout {rollout.id} on {rollout.task}; promote or abort it first")
 
-    def _implied(self, task: str, version: ModelVersion) -> Binding | None:
+    def turn(self, task: str) -> asyncio.Lock:
+        """What whoever is about to move a task holds meanwhile."""
+        return self._locks[task]
+
+    def serving(self, task: str, instead_of: str) -> str | None:
+        """The version that serves a task now, bound to it or chosen by the policy; ``None`` when that is
+        ``instead_of``, or nothing.
+        """
+        before = self._bindings.get(task) or self._implied(task, instead_of)
+        return before.ref if before is not None and before.ref != instead_of else None
+
+    async def take_over(
+        self, task: str, before: str, after: str, by: str, reason: str, record: Record, moved: Callable[[], None]
+    ) -> Swap:
+        """Move a task from ``before`` to ``after`` at the end of a rollout: warm, activate, record, move.
+
+        ``record`` commits binding, swap and event together with the rollout; ``moved`` runs in the same instant as the
+        traffic moves. Raises ``Conflict`` when something else serves the task, and whatever kept ``after`` from it.
+        """
+        async with self._locks[task]:
+            bound = self._bindings.get(task)
+            if bound is not None and bound.ref != before:
+                raise Conflict(f"{task} is bound to {bound.ref} and not to {before}; abort the rollout")
+            started = self._clock.monotonic()
+            warming = await self._pool.warm(self._registry.get(after), self._timeout)
+            if self._registry.get(after).status is not Lifecycle.ACTIVE:
+                await self._onboarding.activate(after, by, f"rollout on {task}")
+            now = self._clock.now()
+            previous = (before, *(bound.previous if bound else ()))[:KEPT_PREDECESSORS]
+            binding = Binding(task=task, ref=after, previous=previous, since=now, by=by, reason=reason)
+            done = Swap(
+                id=self._new_id("swap"),
+                task=task,
+                kind="rollout",
+                before=before,
+                after=after,
+                state=SwapState.PROMOTED,
+                requested_at=now,
+                by=by,
+                reason=reason,
+                finished_at=now,
+                load_ms=warming * 1000,
+                swap_ms=(self._clock.monotonic() - started - warming) * 1000,
+            )
+            event = self._event("swap.completed", done)
+            await record(done, binding, event)
+            self._bindings[task] = binding
+            self._selector.rebind(binding)
+            moved()
+            self._publish(event)
+            return done
+
+    def _refuse_in_rollout(self, task: str) -> None:
+        rollout = self._rollouts().get(task)
+        if rollout is not None:
+            raise Conflict(
+                f"rollout {rollout.id} is open on {task} ({rollout.baseline} to {rollout.candidate}, {rollout.state}); "
+                f"promote or abort it first"
+            )
+
+    def _implied(self, task: str, to: str) -> Binding | None:
         """What serves a task that was never bound: the policy's own choice. A rollback returns to it."""
-        needs = frozenset({Capability.CHAT.value}) & version.facts.capabilities
+        needs = frozenset({Capability.CHAT.value}) & self._registry.get(to).facts.capabilities
         try:
             chosen = self._selector.choose(task, needs=needs, size=0, explicit=None, criteria=None).chosen
         except PodiumError:
             return None
-        return Binding(task=task, ref=chosen) if chosen != version.ref else None
+        return Binding(task=task, ref=chosen) if chosen != to else None
 
     # ------------------------------------------------------------ the steps
 
@@ -136,9 +280,9 @@ class Swapper:
         )
         try:
             swap = self._step(swap, SwapState.VALIDATING, "swap.started")
-            swap = self._compare(swap, version, strict=strict)
-            verdict = swap.compatibility
-            if verdict is not None and not verdict.compatible:
+            verdict = self.compare(task, swap.before, version, strict=strict)
+            swap = replace(swap, compatibility=verdict)
+            if not verdict.compatible:
                 gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
                 return await self._fail(swap, f"{version.ref} cannot serve {task}: {gaps}")
             swap = self._step(swap, SwapState.WARMING, "swap.validated")
@@ -158,23 +302,23 @@ class Swapper:
             await asyncio.shield(self._fail(swap, "cancelled before the traffic moved"))
             raise
 
-    def _compare(self, swap: Swap, version: ModelVersion, *, strict: bool) -> Swap:
-        incumbent = self._registry.find(swap.before) if swap.before else None
-        spec = self._tasks.get(swap.task)
-        verdict = compatibility.check(
+    def compare(self, task: str, before: str | None, version: ModelVersion, *, strict: bool) -> Compatibility:
+        """Whether ``version`` may take a task over from ``before``, and what would change."""
+        incumbent = self._registry.find(before) if before else None
+        spec = self._tasks.get(task)
+        return compatibility.check(
             incumbent=incumbent,
             candidate=version,
-            incumbent_evidence=self._selector.evidence(swap.task, swap.before) if swap.before else None,
-            candidate_evidence=self._selector.evidence(swap.task, version.ref),
-            incumbent_memory_mb=self._memory_mb(swap.before) if swap.before else None,
+            incumbent_evidence=self._selector.evidence(task, before) if before else None,
+            candidate_evidence=self._selector.evidence(task, version.ref),
+            incumbent_memory_mb=self._memory_mb(before) if before else None,
             candidate_memory_mb=self._memory_mb(version.ref),
             in_use_context=spec.criteria.min_context,
             required_capabilities=spec.criteria.capabilities,
             healthy=True,
             strict=strict,
-            task=swap.task,
+            task=task,
         )
-        return replace(swap, compatibility=verdict)
 
     def _memory_mb(self, ref: str) -> float | None:
         usage = self._pool.usage(ref)
