@@ -16,6 +16,7 @@ from podium.domain.knowledge import TaskKnowledge
 from podium.domain.model import Facts, Lifecycle, ModelVersion, Profile, Source, Transition
 from podium.domain.request import Endpoint
 from podium.domain.rollout import Bar, Rollout, RolloutStep
+from podium.domain.schedule import Schedule
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.domain.webhook import Backlog, Delivery, Posted
@@ -522,6 +523,37 @@ class RolloutStore(Protocol):
     async def bars(self) -> tuple[Bar, ...]: ...
 
 
+# ---------------------------------------------------------------- schedules
+
+
+class ScheduleStore(Protocol):
+    """Schedules with their history, and swaps that move as one."""
+
+    async def save_schedule(self, schedule: Schedule, events: Sequence[Event] = ()) -> None:
+        """Insert or replace by id, with its events in the same transaction."""
+        ...
+
+    async def unfinished_schedules(self) -> tuple[Schedule, ...]:
+        """Those that have not ended, oldest first."""
+        ...
+
+    async def schedules(self, page: Page) -> tuple[Schedule, ...]:
+        """Newest first."""
+        ...
+
+    async def find_schedule(self, schedule_id: str) -> Schedule | None: ...
+
+    async def requests_by_time(
+        self, tasks: Sequence[str], since: float, until: float, piece_s: int
+    ) -> Mapping[int, int]:
+        """Requests of the tasks in [since, until), by Unix time over ``piece_s``, rounded down."""
+        ...
+
+    async def move_together(self, swaps: Sequence[Swap], bindings: Sequence[Binding], events: Sequence[Event]) -> None:
+        """Record swaps and move all their tasks in one transaction."""
+        ...
+
+
 class Answers(Protocol):
     """Asks one version, directly and at low priority, whatever selection would have chosen."""
 
@@ -614,6 +646,7 @@ __all__ = [
     "RolloutChange",
     "RolloutStore",
     "Sandbox",
+    "ScheduleStore",
     "Store",
     "Suites",
 ]

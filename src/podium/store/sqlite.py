@@ -17,6 +17,7 @@ from podium.domain.directive import Directive
 from podium.domain.history import TaskHistory
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.rollout import Bar, Rollout, RolloutStep
+from podium.domain.schedule import Schedule
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.domain.webhook import Backlog, Delivery
@@ -32,6 +33,7 @@ from podium.store import (
     learned,
     ledger,
     rollouts,
+    schedules,
     tasks,
     versions,
 )
@@ -244,6 +246,26 @@ class SqliteStore:
 
     async def bars(self) -> tuple[Bar, ...]:
         return await self._read(rollouts.all_bars)
+
+    async def save_schedule(self, schedule: Schedule, events: Sequence[Event] = ()) -> None:
+        await self._writer.run(lambda connection: schedules.put(connection, schedule, events))
+
+    async def unfinished_schedules(self) -> tuple[Schedule, ...]:
+        return await self._read(schedules.unfinished)
+
+    async def schedules(self, page: Page) -> tuple[Schedule, ...]:
+        return await self._read(lambda connection: schedules.listed(connection, page))
+
+    async def find_schedule(self, schedule_id: str) -> Schedule | None:
+        return await self._read(lambda connection: schedules.find(connection, schedule_id))
+
+    async def requests_by_time(
+        self, tasks: Sequence[str], since: float, until: float, piece_s: int
+    ) -> Mapping[int, int]:
+        return await self._read(lambda connection: schedules.requests_by_time(connection, tasks, since, until, piece_s))
+
+    async def move_together(self, swaps: Sequence[Swap], bindings: Sequence[Binding], events: Sequence[Event]) -> None:
+        await self._writer.run(lambda connection: schedules.move_together(connection, swaps, bindings, events))
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
