@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from fakes import version
 from ledger_samples import attempt
+from podium.core import belief_file, posterior
+from podium.core.bandit import Bandit
 from podium.core.belief_file import UnreadableBeliefs
 from podium.core.selection import ANY_TASK
 from podium.domain.belief import Belief
@@ -100,6 +103,87 @@ def test_what_was_learned_comes_back_bit_for_bit():
     again.publish()
     assert read == known
     assert learner.state() == again.state()
+
+
+def test_a_state_of_the_format_before_is_read_and_kept_in_the_new_one():
+    bandit = Bandit()
+    for _ in range(20):
+        bandit.observe("jobs", "a@1", 0.9)
+    old = msgspec.msgpack.encode((1, belief_file.dump(bandit), [("jobs", "a@1", 12.0, 40.0)], 20))
+    learner, known = made()
+    learner.resume(old)
+    learner.publish()
+    assert learner.observations == 20
+    assert known["jobs"]["a@1"].mean > 0.8
+    assert known["jobs"]["a@1"].success == pytest.approx(22 / 50)
+    assert known["jobs"]["a@1"].performance.latency_ms is None
+    again, read = made()
+    again.resume(learner.state())
+    again.publish()
+    assert read == known
+
+
+@pytest.mark.requirement("LRN-1")
+def test_what_is_measured_is_published_with_the_beliefs_and_survives_a_restart():
+    learner, known = made()
+    one = replace(attempt()[1], task="jobs", ref="a@1")
+    learner.outcomes([replace(one, latency_ms=200.0 + at, at=1e9 + at) for at in range(40)])
+    learner.publish()
+    measured = known["jobs"]["a@1"].performance
+    assert posterior.mean(measured.latency_ms) == pytest.approx(220, rel=0.05)
+    assert posterior.mean(measured.memory_mb) == pytest.approx(90, rel=0.05)
+    assert measured.energy_mwh is None
+    assert known["jobs"]["b@1"].performance is None
+    again, read = made()
+    again.resume(learner.state())
+    again.publish()
+    assert read == known
+    for each in (learner, again):
+        each.outcomes([replace(one, latency_ms=900.0, at=1e9 + 9_000)])
+        each.publish()
+    assert read == known
+    assert learner.state() == again.state()
+
+
+def test_an_outcome_makes_only_its_own_pair_anew():
+    learner, known = made()
+    one = replace(attempt()[1], task="jobs", ref="a@1")
+    learner.outcomes([one])
+    learner.publish()
+    before = known["jobs"]
+    learner.outcomes([one])
+    learner.publish()
+    assert known["jobs"]["b@1"] is before["b@1"]
+    assert known["jobs"]["a@1"] is not before["a@1"]
+
+
+def test_a_publication_of_many_tasks_is_spread_over_calls_and_complete_in_the_end():
+    learner, known = made()
+    one = replace(attempt()[1], ref="a@1")
+    for number in range(20):
+        learner.score(f"task-{number}", "a@1", 0.7)
+        learner.outcomes([replace(one, task=f"task-{number + 10}")])
+    rounds = []
+    while len(known) < 31:
+        learner.publish(most=8)
+        rounds.append(len(known))
+    assert len(rounds) >= 4
+    assert known["task-29"]["a@1"].performance is not None
+    whole, all_at_once = made()
+    whole.resume(learner.state())
+    whole.publish()
+    assert all_at_once == known
+
+
+def test_an_hour_among_the_outcomes_makes_old_measurements_count_for_less():
+    learner, known = made()
+    one = replace(attempt()[1], task="jobs", ref="a@1", at=1e9)
+    learner.outcomes([one] * 40)
+    learner.publish()
+    fresh = known["jobs"]["a@1"].performance.latency_ms.weight
+    learner.outcomes([replace(one, task="else", at=1e9 + 2 * posterior.HALF_LIFE_S)])
+    learner.publish()
+    assert known["jobs"]["a@1"].performance.latency_ms.weight == pytest.approx(fresh / 4, rel=0.05)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93\x01\xc4\x00\x90", b"rubbish", b"\x94\x63\xc4\x00\x90\x00"])

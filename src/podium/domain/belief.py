@@ -1,8 +1,34 @@
-"""What the learner believes about a version on a task. A ready figure, never raw observations."""
+"""What the learner believes about a version on a task. Ready figures, never raw observations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A positive figure (a time, a speed, an amount) as its logarithm is distributed; old measurements count less."""
+
+    weight: float
+    """Measurements it rests on, discounted; above 0."""
+    log_mean: float
+    log_var: float
+    """Variance of one measurement's logarithm, around ``log_mean``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """What was measured of a version on a task lately. ``None``: never. ``core/posterior`` reads means and bounds."""
+
+    answered: float
+    """Requests answered, discounted."""
+    asked: float
+    """Requests, discounted."""
+    latency_ms: Gauge | None = None
+    ttft_ms: Gauge | None = None
+    tokens_per_s: Gauge | None = None
+    memory_mb: Gauge | None = None
+    energy_mwh: Gauge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,3 +45,5 @@ class Belief:
     """Observations it rests on, discounted."""
     success: float = 1.0
     """Expected share of requests that are answered at all."""
+    performance: Performance | None = None
+    """``None`` while nothing was measured on this task."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from types import MappingProxyType
 
 import msgspec
 
 from podium.core import belief_file
 from podium.core.bandit import Bandit
-from podium.core.history import NOT_ITS_DOING
+from podium.core.measurements import Measurements
 from podium.core.selection import ANY_TASK
 from podium.domain.belief import Belief
 from podium.domain.decision import Feedback, Outcome
@@ -22,15 +24,16 @@ from podium.domain.model import ModelVersion
 
 STATE = "quality"
 """The name the store keeps the state under."""
-FORMAT = 1
+FORMAT = 2
+SUCCESS_ONLY = 1
+"""The format before: of what was measured it has answered and failed requests only. It is still read."""
 
-SUCCESS_MEMORY = 0.98
-"""How much of the earlier weight of answered and failed requests is left after one more (about the last 50 count)."""
 SUCCESS_PRIOR = 10.0
 """Imagined answered requests, so that one failure alone does not condemn a version."""
 WEIGHTS: Mapping[str, float] = MappingProxyType({"user": 1.0, "check": 1.0, "judge": 0.5, "benchmark": 0.25})
 """Worth of a score in observations, by its source; others count like a user's."""
 
+_NOTHING: Mapping[str, Belief] = MappingProxyType({})
 _pack = msgspec.msgpack.Encoder()
 _unpack = msgspec.msgpack.Decoder()
 Publish = Callable[[Mapping[str, Mapping[str, Belief]]], None]
@@ -43,10 +46,12 @@ class Learner:
         self._publish = publish
         self._versions = versions
         self._bandit = bandit or Bandit()
-        self._success: dict[tuple[str, str], tuple[float, float]] = {}
-        """(answered, all), both discounted, by (task, ref)."""
-        self._tasks: set[str] = set()
+        self._measured = Measurements()
+        self._published: dict[str, Mapping[str, Belief]] = {}
+        self._aged = 0.0
+        """The time at which what was published is true."""
         self._dirty: set[str] = {ANY_TASK}
+        """Tasks of which something else is believed about quality."""
         self._met: set[str] = set()
         self._saved = True
         self.benchmarks_pending = True
@@ -59,16 +64,8 @@ class Learner:
 
     def outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Requests ended. Those that failed for the caller's, the request's or the pool's sake say nothing."""
-        for outcome in outcomes:
-            if outcome.error in NOT_ITS_DOING:
-                continue
-            key = (outcome.task, outcome.ref)
+        if self._measured.fold(outcomes):
             self._saved = False
-            answered, count = self._success.get(key, (0.0, 0.0))
-            answered = answered * SUCCESS_MEMORY + (1.0 if outcome.success else 0.0)
-            self._success[key] = (answered, count * SUCCESS_MEMORY + 1.0)
-            if not outcome.success or answered < count:
-                self._dirty.add(outcome.task)
 
     def feedback(self, given: Feedback) -> None:
         """Somebody scored an answer."""
@@ -88,12 +85,7 @@ class Learner:
         except ValueError:
             self.refused += 1
             return
-        self._tasks.add(task)
-        self._dirty.add(task)
-        self._saved = False
-        if self._bandit.fits != fits:
-            self._dirty |= self._tasks
-            self._dirty.add(ANY_TASK)
+        self._learned(task, fits)
 
     def score(self, task: str, ref: str, score: float, weight: float = 1.0) -> None:
         """A version earned a score in [0, 1] on a task; what is no score is counted and left out."""
@@ -104,12 +96,16 @@ class Learner:
             self.refused += 1
             return
         self.observations += 1
-        self._tasks.add(task)
+        self._learned(task, fits)
+
+    def _learned(self, task: str, fits: int) -> None:
         self._dirty.add(task)
         self._saved = False
         if self._bandit.fits != fits:  # shared effects moved: every task believes something else now
-            self._dirty |= self._tasks
-            self._dirty.add(ANY_TASK)
+            self._all_dirty()
+
+    def _all_dirty(self) -> None:
+        self._dirty |= self._published.keys() | self._bandit.cells.tasks.keys() | {ANY_TASK}
 
     def meet(self, versions: Sequence[ModelVersion]) -> None:
         """Versions came or went: what is declared of new ones, and whom they follow, is where belief in them starts.
@@ -127,8 +123,7 @@ class Learner:
                 self._bandit.expect(version.ref, log2_size=math.log2(version.facts.parameters))
             if before is not None and before != version.ref:
                 self._bandit.succeed(version.ref, before)
-        self._dirty |= self._tasks
-        self._dirty.add(ANY_TASK)
+        self._all_dirty()
         self._saved = False
 
     def expect_benchmarks(self) -> None:
@@ -162,50 +157,105 @@ class Learner:
     def state(self) -> bytes:
         """Everything, to be kept whole."""
         self._saved = True
-        answered = [(task, ref, *pair) for (task, ref), pair in self._success.items()]
-        return _pack.encode((FORMAT, belief_file.dump(self._bandit), answered, self.observations))
+        return _pack.encode((FORMAT, belief_file.dump(self._bandit), self._measured.dump(), self.observations))
 
     def resume(self, content: bytes) -> None:
         """Go on from a state. Raises ``UnreadableBeliefs`` for another version's; then it starts anew."""
+        measured = Measurements()
         try:
-            version, beliefs, answered, observations = _unpack.decode(content)
+            version, beliefs, known, observations = _unpack.decode(content)
+            if version == FORMAT:
+                measured.load(*known)
+            elif version == SUCCESS_ONLY:
+                measured.adopt(known)
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise belief_file.UnreadableBeliefs(f"what was learned cannot be read ({error})") from None
-        if version != FORMAT:
+        if version not in (FORMAT, SUCCESS_ONLY):
             raise belief_file.UnreadableBeliefs(f"what was learned is of format {version}, not {FORMAT}")
         self._bandit = belief_file.load(beliefs)
-        self._success = {(task, ref): (good, count) for task, ref, good, count in answered}
-        self._tasks = set(self._bandit.cells.tasks)
-        self._dirty = {*self._tasks, ANY_TASK}
+        self._measured, self._aged = measured, measured.now
+        self._published = {}
+        self._dirty = {*self._bandit.cells.tasks, *measured.tasks(), ANY_TASK}
         self._met = {*self._bandit.claims, *self._bandit.predecessors}
         self.observations = observations
 
     # ------------------------------------------------------------ publishing
 
-    def publish(self) -> None:
-        """Hand out what changed since the last call; quick when nothing did."""
-        if not self._dirty:
+    def publish(self, most: int | None = None) -> None:
+        """Hand out what changed since the last call; quick when nothing did.
+
+        ``most``: (task, version) pairs to look at, so that an event loop is not held up; the rest is for the next call.
+        """
+        self._age()
+        if not self._dirty and not self._measured.touched:
             return
         refs = list(self._versions())
-        dirty, self._dirty = self._dirty, set()
-        if refs:
-            self._publish({task: self._beliefs(task, refs) for task in dirty})
+        if not refs:
+            return
+        if ANY_TASK not in self._published:
+            self._dirty.add(ANY_TASK)
+        room = None if most is None else max(1, most // len(refs))
+        changed: dict[str, Mapping[str, Belief]] = {}
+        if ANY_TASK in self._dirty:  # first: tasks that have no scores share its objects
+            changed[ANY_TASK] = self._published[ANY_TASK] = self._beliefs(ANY_TASK, refs)
+        for task in islice(self._dirty - {ANY_TASK}, room):
+            changed[task] = self._beliefs(task, refs)
+        self._dirty -= changed.keys()
+        touched = self._measured.touched
+        for task in [*islice((one for one in touched if one not in changed), room)]:
+            changed[task] = self._renewed(task, refs, touched[task])
+        for task in changed:
+            touched.pop(task, None)
+        self._published.update(changed)
+        self._publish(changed)
+
+    def _age(self) -> None:
+        """When an hour has passed among the outcomes, all that was measured counts for less."""
+        if self._measured.now == self._aged:
+            return
+        self._aged = self._measured.now
+        touched = self._measured.touched
+        for task, row in self._published.items():
+            old = {ref for ref, one in row.items() if one.performance is not None}
+            if old:
+                touched[task] = touched.get(task, set()) | old
 
     def _beliefs(self, task: str, refs: list[str]) -> Mapping[str, Belief]:
+        """All of a task; what nothing changed about is the same object as before."""
+        if task != ANY_TASK and task not in self._bandit.cells.tasks:
+            return self._with_measurements(task, self._published[ANY_TASK], refs)
+        before, fresh = self._published.get(task, _NOTHING), self._measured.touched.get(task, ())
         row = self._bandit.table(task, refs)
-        return MappingProxyType(
-            {
-                ref: Belief(
-                    mean=float(row.mean[at]),
-                    sd=float(row.sd[at]),
-                    index=float(row.index[at]),
-                    weight=float(row.weight[at]),
-                    success=self._share_answered(task, ref),
-                )
-                for at, ref in enumerate(refs)
-            }
-        )
+        made = {}
+        for ref, mean, sd, index, weight in zip(
+            refs, row.mean.tolist(), row.sd.tolist(), row.index.tolist(), row.weight.tolist(), strict=True
+        ):
+            known = before.get(ref)
+            if known is None or ref in fresh:
+                success, performance = self._share_answered(task, ref), self._measured.of(task, ref)
+            else:
+                success, performance = known.success, known.performance
+                if known.index == index and known.mean == mean and known.sd == sd and known.weight == weight:
+                    made[ref] = known
+                    continue
+            made[ref] = Belief(mean=mean, sd=sd, index=index, weight=weight, success=success, performance=performance)
+        return MappingProxyType(made)
+
+    def _renewed(self, task: str, refs: list[str], touched: set[str]) -> Mapping[str, Belief]:
+        """A task of which only measurements are new: what is believed of quality stays."""
+        base = self._published.get(task)
+        if base is None or base.keys() != set(refs):
+            return self._beliefs(task, refs)
+        return self._with_measurements(task, base, touched)
+
+    def _with_measurements(self, task: str, base: Mapping[str, Belief], refs: Iterable[str]) -> Mapping[str, Belief]:
+        fresh = {}
+        for ref in refs:
+            known = self._measured.of(task, ref)
+            if ref in base and (known is not None or base[ref].performance is not None):
+                fresh[ref] = replace(base[ref], success=self._share_answered(task, ref), performance=known)
+        return MappingProxyType({**base, **fresh})
 
     def _share_answered(self, task: str, ref: str) -> float:
-        answered, count = self._success.get((task, ref), (0.0, 0.0))
+        answered, count = self._measured.answered(task, ref)
         return (answered + SUCCESS_PRIOR) / (count + SUCCESS_PRIOR)
