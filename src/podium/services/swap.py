@@ -88,7 +88,7 @@ class Swapper:
             before = self._bindings.get(task)
             if before is not None and before.ref == version.ref:
                 raise Conflict(f"{task} is served by {version.ref} already")
-            before = before or self._implied(task, version.ref)
+            before = before or self._implied(task, version)
             previous = ((before.ref, *before.previous) if before else ())[:KEPT_PREDECESSORS]
             return await self._carry_out(task, "swap", before, version, previous, strict=strict, by=by, reason=reason)
 
@@ -125,6 +125,7 @@ class Swapper:
         self._tasks.ensure(task)
         if version.status is Lifecycle.RETIRED:
             raise Conflict(f"{version.ref} is retired; register it again under a new version")
+        self._refuse_in_rollout(task)
         before = self._bindings.get(task)
         if before is not None and before.ref == version.ref:
             raise Conflict(f"{task} is served by {version.ref} already")
@@ -187,12 +188,10 @@ class Swapper:
         """What whoever is about to move a task holds meanwhile."""
         return self._locks[task]
 
-    def serving(self, task: str, instead_of: str) -> str | None:
-        """The version that serves a task now, bound to it or chosen by the policy; ``None`` when that is
-        ``instead_of``, or nothing.
-        """
-        before = self._bindings.get(task) or self._implied(task, instead_of)
-        return before.ref if before is not None and before.ref != instead_of else None
+    def serving(self, task: str, other_than: ModelVersion) -> str | None:
+        """The version that serves a task now, bound to it or chosen by the policy; ``None`` for nothing else."""
+        before = self._bindings.get(task) or self._implied(task, other_than)
+        return before.ref if before is not None and before.ref != other_than.ref else None
 
     async def take_over(
         self, task: str, before: str, after: str, by: str, reason: str, record: Record, moved: Callable[[], None]
@@ -243,14 +242,14 @@ class Swapper:
                 f"promote or abort it first"
             )
 
-    def _implied(self, task: str, to: str) -> Binding | None:
+    def _implied(self, task: str, version: ModelVersion) -> Binding | None:
         """What serves a task that was never bound: the policy's own choice. A rollback returns to it."""
-        needs = frozenset({Capability.CHAT.value}) & self._registry.get(to).facts.capabilities
+        needs = frozenset({Capability.CHAT.value}) & version.facts.capabilities
         try:
             chosen = self._selector.choose(task, needs=needs, size=0, explicit=None, criteria=None).chosen
         except PodiumError:
             return None
-        return Binding(task=task, ref=chosen) if chosen != to else None
+        return Binding(task=task, ref=chosen) if chosen != version.ref else None
 
     # ------------------------------------------------------------ the steps
 
@@ -280,9 +279,9 @@ class Swapper:
         )
         try:
             swap = self._step(swap, SwapState.VALIDATING, "swap.started")
-            verdict = self.compare(task, swap.before, version, strict=strict)
-            swap = replace(swap, compatibility=verdict)
-            if not verdict.compatible:
+            swap = self._compare(swap, version, strict=strict)
+            verdict = swap.compatibility
+            if verdict is not None and not verdict.compatible:
                 gaps = "; ".join((*verdict.gaps, *(verdict.strict_gaps if strict else ())))
                 return await self._fail(swap, f"{version.ref} cannot serve {task}: {gaps}")
             swap = self._step(swap, SwapState.WARMING, "swap.validated")
@@ -301,6 +300,9 @@ class Swapper:
         except asyncio.CancelledError:
             await asyncio.shield(self._fail(swap, "cancelled before the traffic moved"))
             raise
+
+    def _compare(self, swap: Swap, version: ModelVersion, *, strict: bool) -> Swap:
+        return replace(swap, compatibility=self.compare(swap.task, swap.before, version, strict=strict))
 
     def compare(self, task: str, before: str | None, version: ModelVersion, *, strict: bool) -> Compatibility:
         """Whether ``version`` may take a task over from ``before``, and what would change."""
