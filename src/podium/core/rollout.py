@@ -204,8 +204,8 @@ def enter(rollout: Rollout, state: RolloutState, now: float, reason: str) -> Mov
 
     Raises ``ValueError`` when ``state`` does not follow.
     """
-    if state in FINAL or state is S.PAUSED:
-        raise ValueError(f"a rollout does not enter {state}; use fail, command or advance")
+    if rollout.state not in (S.REQUESTED, S.VALIDATING, S.WARMING) or state in FINAL:
+        raise ValueError(f"a rollout does not enter {state} from {rollout.state}; use advance, command or fail")
     move = move_to(rollout, state, reason, samples=0 if state is S.CANARY else None)
     apply(rollout, move, now)
     return move
