@@ -195,6 +195,7 @@ class ProviderRejected(ProviderError):
 
     type = "invalid_request_error"
     code = "provider_rejected"
+    fault = Fault.CALLER
     retryable = False
 
 

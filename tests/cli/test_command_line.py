@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -144,6 +145,25 @@ def test_run_answers_and_explain_says_why(pool):
     assert ok(pool, "costs")["costs"][0]["requests"] == 1
     for command in ("stats", "costs"):
         assert "echo@1" in pool(command)[1]
+
+
+def test_a_request_is_explained_in_words_and_praised_or_blamed_but_not_both(pool):
+    answered = ok(pool, "run", "hello", "--model", "echo@1")
+    code, out, _ = pool("explain", answered["request_id"])
+    assert code == 0
+    assert "echo@1 for task general (named by the caller)" in out
+    code, _, err = pool("feedback", answered["request_id"], "--up", "--down")
+    assert code == 2
+    assert "not both" in err
+    assert ok(pool, "feedback", answered["request_id"], "--up")["score"] == 1
+
+
+def test_a_prompt_to_classify_is_read_from_the_standard_input(pool, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Write a Python function that reverses a list"))
+    assert (
+        ok(pool, "classify", "-")["task"]
+        == ok(pool, "classify", "Write a Python function that reverses a list")["task"]
+    )
 
 
 def test_run_streams_text_to_stdout_and_the_rest_to_stderr(pool):

@@ -13,12 +13,9 @@ from podium import nvml
 from podium.domain.model import Facts, Source
 from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import RAM, AtEndpoint, OnDevices
-from podium.providers import catalogue
-from podium.providers.catalogue import Catalogue
 from podium.providers.command import CommandProvider
 from podium.providers.llamacpp import LlamaCppProvider
 from podium.providers.openai_compatible import OpenAICompatibleProvider
-from podium.providers.scripted import ScriptedProvider
 from scripted_nvml import GB, Gpu, library
 
 pytestmark = pytest.mark.requirement("POOL-2", "PRV-8")
@@ -58,7 +55,6 @@ def source(device: str | None = None, *words: str) -> Source:
 async def test_a_command_runs_where_it_was_told_to_the_largest_gpu_first(provider, device, places):
     version = version_of(source(device), await provider.inspect(source(device)))
     assert provider.devices(version) == places
-    assert catalogue.devices(provider, version) == places
 
 
 @pytest.mark.parametrize(
@@ -72,7 +68,7 @@ async def test_a_command_sees_its_device_alone(provider, device, seen):
     given = source("gpu", "--on=${DEVICE}")
     version = version_of(given, await provider.inspect(given))
     with pytest.raises(LoadFailed) as caught:
-        await catalogue.load(provider, version, "one", device)
+        await provider.load(version, "one", **({} if device == RAM else {"device": device}))
     assert json.loads(caught.value.message.splitlines()[-1]) == {**seen, "argv": [f"--on={device}"]}
 
 
@@ -91,19 +87,6 @@ async def test_without_a_gpu_only_memory_is_offered_and_nothing_falls_back_to_it
         await provider.inspect(source("gpu"))
 
 
-async def test_a_provider_that_knows_no_devices_runs_in_memory_and_says_so(tmp_path):
-    path = tmp_path / "m.json"
-    path.write_text("{}")
-    provider = ScriptedProvider()
-    given = Source(provider="scripted", location=str(path))
-    version = version_of(given, await provider.inspect(given))
-    assert catalogue.devices(provider, version) == (RAM,)
-    assert catalogue.endpoint(provider, version) is None
-    await catalogue.load(provider, version, "one", RAM)
-    with pytest.raises(LoadFailed, match="cannot load m@1 on cuda:0: it knows no devices"):
-        await catalogue.load(provider, version, "one", "cuda:0")
-
-
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -117,7 +100,6 @@ async def test_a_provider_that_knows_no_devices_runs_in_memory_and_says_so(tmp_p
 def test_versions_on_one_server_share_its_endpoint(context, url, expected):
     version = version_of(Source(provider="openai", location=url), Facts(digest="sha256:0"))
     assert OpenAICompatibleProvider(context).endpoint(version) == expected
-    assert Catalogue(context).endpoint(version) == expected
 
 
 def test_the_optional_parts_are_told_by_what_a_provider_has(context, provider):
@@ -125,6 +107,3 @@ def test_the_optional_parts_are_told_by_what_a_provider_has(context, provider):
     assert not isinstance(provider, AtEndpoint)
     assert isinstance(OpenAICompatibleProvider(context), AtEndpoint)
     assert not isinstance(LlamaCppProvider(context), OnDevices)
-    unknown = version_of(Source(provider="gone", location="x"), Facts(digest="sha256:0"))
-    assert Catalogue(context).devices(unknown) == (RAM,)
-    assert Catalogue(context).endpoint(unknown) is None

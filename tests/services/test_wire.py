@@ -86,6 +86,8 @@ def test_needed_capabilities_are_read_from_the_body():
         (b"null", None),
         (b'{"messages":[],"model":"\xff"}', None),
         ({"model": "m"}, "messages"),
+        ({**CHAT, "messages": []}, "messages"),
+        (b'{"messages": [ ]}', "messages"),
         ({**CHAT, "model": 3}, "model"),
         ({**CHAT, "stream": "yes"}, "stream"),
         ({**CHAT, "max_tokens": -5}, "max_tokens"),

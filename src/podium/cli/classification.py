@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +12,12 @@ from podium.cli.session import AsJson, ask
 
 
 def classify(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The prompt; it is not kept.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The prompt, or - to read it; it is not kept.")],
     as_json: AsJson = False,
 ) -> None:
     """Say which task `auto` would take a prompt for, and why."""
-    found = ask(lambda podium: podium.classify(text))
+    prompt = sys.stdin.read() if text == "-" else text
+    found = ask(lambda podium: podium.classify(prompt))
     if as_json:
         output.emit_json(found)
         return

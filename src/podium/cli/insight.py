@@ -14,6 +14,7 @@ from podium.cli.session import AsJson, ask
 if TYPE_CHECKING:
     from podium.client import Attempt
 
+TOLD = {"explicit": "named by the caller"}
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="From the header x-request-id.")]
 
 
@@ -31,7 +32,10 @@ def explain(request_id: RequestId, as_json: AsJson = False) -> None:
 
 def _explain(attempt: Attempt) -> None:
     decision, cost = attempt.decision, attempt.cost
-    output.say(f"{decision.served} for task {decision.task} (by {decision.classified_by})")
+    told = TOLD.get(decision.classified_by, f"recognised by {decision.classified_by}")
+    output.say(f"{decision.served} for task {decision.task} ({told})")
+    if decision.parent is not None:
+        output.say("  a fallback: the attempt before it failed")
     output.say(f"  {decision.reason}")
     plain = f"  strategy {decision.strategy}, confidence {decision.confidence:.2f}"
     output.say(f"{plain}, propensity {decision.propensity:.2f}, fallbacks {output.cell(decision.fallbacks)}")
@@ -47,12 +51,15 @@ def _explain(attempt: Attempt) -> None:
         for one in decision.candidates
     ]
     output.table(("candidate", "score", *terms, "samples", "dropped because", "flags"), rows)
+    if any((one.score or 0.0) > 1 for one in decision.candidates):
+        output.note("a score above 1 is of a version that is not known well yet: what is unknown counts in its favour")
 
 
 def feedback(
     request_id: RequestId,
     score: Annotated[float | None, typer.Option(min=0, max=1, help="0 useless, 1 perfect.")] = None,
-    thumbs: Annotated[bool | None, typer.Option("--up/--down", help="In the place of a score: 1 or 0.")] = None,
+    up: Annotated[bool, typer.Option("--up", help="In the place of a score: 1.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="In the place of a score: 0.")] = False,
     label: Annotated[str | None, typer.Option(help="What kind of fault, such as 'wrong language'.")] = None,
     correction: Annotated[str | None, typer.Option(help="What it should have been; counts as 0.")] = None,
     comment: Annotated[str | None, typer.Option(help="In words.")] = None,
@@ -60,7 +67,9 @@ def feedback(
     as_json: AsJson = False,
 ) -> None:
     """Say how good an answer was; selection learns from it. A later word replaces the earlier one."""
-    word = None if thumbs is None else "up" if thumbs else "down"
+    if up and down:
+        raise typer.BadParameter("give --up or --down, not both")
+    word = "up" if up else "down" if down else None
     given = ask(
         lambda podium: podium.feedback(
             request_id, score, comment, thumbs=word, label=label, correction=correction, source=source

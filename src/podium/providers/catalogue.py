@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from podium.domain.model import ModelVersion
 from podium.errors import InvalidRequest, LoadFailed, PodiumError
-from podium.ports import RAM, AtEndpoint, Instance, OnDevices, Provider
+from podium.ports import Provider
 
 GROUP = "podium.providers"
 _PARTS = ("name", "characteristics", "inspect", "context_length", "footprint", "load")
@@ -34,25 +34,6 @@ class Closable(Protocol):
     """A provider that holds connections of its own."""
 
     async def close(self) -> None: ...
-
-
-def devices(provider: Provider, version: ModelVersion) -> tuple[str, ...]:
-    """Where ``provider`` may run ``version``; ``(RAM,)`` for one that knows no devices."""
-    return (provider.devices(version) or (RAM,)) if isinstance(provider, OnDevices) else (RAM,)
-
-
-def endpoint(provider: Provider, version: ModelVersion) -> str | None:
-    """The server that ``version`` shares with others; ``None`` for one that starts its own."""
-    return provider.endpoint(version) if isinstance(provider, AtEndpoint) else None
-
-
-async def load(provider: Provider, version: ModelVersion, instance_id: str, device: str = RAM) -> Instance:
-    """Load on ``device``. Raises ``LoadFailed``, also when the provider cannot choose a device."""
-    if device == RAM:
-        return await provider.load(version, instance_id)
-    if not isinstance(provider, OnDevices):
-        raise LoadFailed(f"provider {provider.name} cannot load {version.ref} on {device}: it knows no devices")
-    return await provider.load(version, instance_id, device=device)
 
 
 class Catalogue:
@@ -114,20 +95,6 @@ class Catalogue:
             return self.get(version.source.provider).context_length(version)
         except PodiumError:
             return version.facts.context_length
-
-    def devices(self, version: ModelVersion) -> tuple[str, ...]:
-        """Devices an instance may run on, best first; ``RAM`` when the provider does not say."""
-        try:
-            return devices(self.get(version.source.provider), version)
-        except PodiumError:
-            return (RAM,)
-
-    def endpoint(self, version: ModelVersion) -> str | None:
-        """The server a version shares with others and fails together with; ``None`` when it is our own child."""
-        try:
-            return endpoint(self.get(version.source.provider), version)
-        except PodiumError:
-            return None
 
     def unavailable(self, version: ModelVersion) -> str | None:
         """Why a version's provider cannot run it, else ``None``."""

@@ -6,6 +6,7 @@ nothing of HTTP.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ _any = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _USAGE = b'{"include_usage":true}'
 _REQUIRED = {Endpoint.CHAT: "messages", Endpoint.COMPLETION: "prompt", Endpoint.EMBEDDING: "input"}
+_EMPTY_LIST = re.compile(rb"\s*(\[\s*\]|null)\s*")
 _EMPTY: frozenset[str] = frozenset()
 _BASE = {
     Endpoint.CHAT: frozenset({Capability.CHAT.value}),
@@ -57,6 +59,8 @@ def parse(
     required = _REQUIRED[endpoint]
     if required not in fields:
         raise InvalidRequest(f"missing field {required!r}", param=required, code="missing_required_parameter")
+    if endpoint is Endpoint.CHAT and _EMPTY_LIST.fullmatch(bytes(fields[required])):
+        raise InvalidRequest("messages is empty; send at least one message", param=required)
     model = _text(fields, "model") or "auto"
     stream = _flag(fields, "stream")
     if stream and endpoint is Endpoint.EMBEDDING:
