@@ -68,6 +68,7 @@ class Maintenance:
         services.selector.refresh()
         oldest = now - self._recording.retention_days * 86400
         await services.store.prune(self._recording.max_decisions, oldest)
+        await services.event_log.prune_events(self._recording.max_events)
 
 
 async def keep_learned(store: Store, learner: Learner, clock: Clock) -> None:

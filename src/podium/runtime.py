@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -49,9 +50,11 @@ from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
+from podium.services.webhooks import Webhooks
 from podium.store import open_store
 from podium.suites import SuiteLibrary
-from podium.tuning import gateway_limits, pool_limits
+from podium.transport.webhook import WebhookPoster
+from podium.tuning import gateway_limits, hooks, pool_limits
 
 BENCHMARK = Ticket(caller="benchmark", priority=2)
 LAST_WORDS_S = 2.0
@@ -139,6 +142,7 @@ class Gateway:
 
     async def stop_serving(self) -> None:
         """Stop accepting, let requests in flight end within the configured time."""
+        self.services.events.close()
         servers, self._servers = self._servers, []
         drain_s = self.config.server.drain_s
         stopping = [asyncio.ensure_future(server.stop(drain_s + LAST_WORDS_S)) for server in servers]
@@ -190,6 +194,8 @@ class Gateway:
         self.services.classifier.learn = new.selection.learn_tasks
         self.services.recorder.knowledge.enhance = new.selection.enhance
         self.services.selector.refresh()
+        await self.services.webhooks.configure(hooks(new, os.environ))
+        problems += self.services.webhooks.problems()
         summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
         if changes.models_removed:
             problems.append(f"still registered: {', '.join(changes.models_removed)}; `podium models retire` ends them")
@@ -287,6 +293,25 @@ def _learner(policy: Policy, registry: Registry, kept: Mapping[str, bytes]) -> t
     return learner, ()
 
 
+async def _webhooks(
+    config: Config, store: Any, clock: SystemClock, bus: EventBus, stack: contextlib.AsyncExitStack
+) -> Webhooks:
+    """Webhooks whose outbox fills from now on, and everybody who is told when an event is on record."""
+    poster = WebhookPoster()
+    stack.push_async_callback(poster.close)
+    webhooks = Webhooks(store=store, poster=poster, clock=clock, publish=bus.publish, draw=random.random)
+    stack.push_async_callback(webhooks.close)
+    await webhooks.configure(hooks(config, os.environ))
+    loop = asyncio.get_running_loop()
+
+    def stored() -> None:
+        bus.stored()
+        webhooks.wake()
+
+    store.notify(lambda: loop.call_soon_threadsafe(stored))
+    return webhooks
+
+
 async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: contextlib.AsyncExitStack) -> Gateway:
     clock = SystemClock()
     recorded = await store.load()
@@ -328,6 +353,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     )
     recorder.knowledge.enhance = config.selection.enhance
     bus = EventBus(recorder.event)
+    webhooks = await _webhooks(config, store, clock, bus, stack)
 
     def emit(kind: str, subject: str, **data: str | float | bool | None) -> None:
         bus.emit(Event(kind=kind, at=clock.now(), subject=subject, data=tuple(data.items())))
@@ -411,16 +437,19 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         host=host,
         clock=clock,
         events=bus,
+        event_log=store,
+        webhooks=webhooks,
         providers=catalogue.get,
         provider_problems=lambda: catalogue.problems,
         reload=reload,
         version=__version__,
         started_at=clock.now(),
-        warnings=lambda: tuple(warnings),
+        warnings=lambda: (*warnings, *webhooks.problems()),
     )
     gateway = cls(config, services, DataPlane(front, registry), host)
     await swapper.settle(recorded.unfinished_swaps)
     directives.resume()
+    webhooks.start()
     maintenance = Maintenance(services, meter, config.recording)
 
     async def declared() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from podium.config import Config
+from collections.abc import Mapping
+from pathlib import Path
+
+from podium.config import Config, WebhookEntry, read_secret
 from podium.core.breaker import BreakerRules
+from podium.core.retrying import Retries
+from podium.errors import ConfigError
 from podium.host import Host
 from podium.ports import RAM, Deadlines
 from podium.services.gateway import GatewayLimits
 from podium.services.pool import MB, PoolLimits
+from podium.services.webhook_courier import Hook
+from podium.services.webhook_signing import read_keys
+from podium.transport.addresses import target
 
 RAM_SHARE = 0.8
 GPU_SHARE = 0.9
@@ -56,4 +64,33 @@ def gateway_limits(config: Config) -> GatewayLimits:
     deadlines = Deadlines(connect_s=times.connect_s, first_token_s=times.first_token_s, total_s=times.total_s)
     return GatewayLimits(
         deadlines=deadlines, queue_timeout_s=config.pool.queue_timeout_s, fallbacks=dict(config.fallbacks)
+    )
+
+
+def hooks(config: Config, environ: Mapping[str, str]) -> tuple[Hook, ...]:
+    """Webhooks as configured, with their secrets as they are now. One whose secret cannot be read says so itself."""
+    folder = config.file.parent if config.file is not None else config.home
+    return tuple(_hook(name, entry, folder, environ) for name, entry in config.webhooks.items())
+
+
+def _hook(name: str, entry: WebhookEntry, folder: Path, environ: Mapping[str, str]) -> Hook:
+    keys: tuple[bytes, ...] = ()
+    problem = None
+    try:
+        keys = read_keys(read_secret(entry, folder, environ))
+    except ConfigError as error:
+        problem = error.message
+    except ValueError as error:
+        problem = f"its secret cannot be used: {error}"
+    return Hook(
+        name=name,
+        url=entry.url,
+        shown=str(target(entry.url)),
+        events=entry.events,
+        keys=keys,
+        problem=problem,
+        timeout_s=entry.timeout_s,
+        retries=Retries(first_s=entry.retry_first_s, most_s=entry.retry_most_s, give_up_s=entry.give_up_h * 3600),
+        most_waiting=entry.outbox_limit,
+        allow_link_local=entry.allow_link_local,
     )

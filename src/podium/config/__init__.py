@@ -19,6 +19,7 @@ from podium.config.values import (
     TaskEntry,
     Timeouts,
 )
+from podium.config.webhooks import WebhookEntry, read_secret
 
 __all__ = [
     "AutoSwap",
@@ -34,11 +35,13 @@ __all__ = [
     "TaskAutoSwap",
     "TaskEntry",
     "Timeouts",
+    "WebhookEntry",
     "default_home",
     "difference",
     "is_loopback",
     "json_schema",
     "load",
     "prepare_home",
+    "read_secret",
     "reread",
 ]

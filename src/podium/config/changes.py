@@ -53,6 +53,8 @@ def difference(old: Config, new: Config) -> Difference:
         live.append("fallbacks")
     if old.rules != new.rules:
         live.append("rules")
+    if old.webhooks != new.webhooks:
+        live.append("webhooks")
     inherited: tuple[str, ...] = ()
     if "selection.strategy" in live:
         inherited = tuple(

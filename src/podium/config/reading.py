@@ -19,6 +19,7 @@ from podium.config.pool import Pool
 from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
 from podium.config.values import SOURCES, Config, ModelEntry, Settings
+from podium.config.webhooks import webhook_problems
 from podium.errors import ConfigError
 
 FILE_NAME = "podium.toml"
@@ -165,6 +166,10 @@ def _check(settings: Settings) -> list[Problem]:
             )
         )
     problems += _check_pool(settings.pool)
+    for name, webhook in settings.webhooks.items():
+        if not _NAME.match(name):
+            problems.append(Problem(("webhooks", name), "a webhook's name has letters, digits and . _ : / - only"))
+        problems += [Problem(("webhooks", name, key), said) for key, said in webhook_problems(webhook)]
     for name, weights in settings.selection.weights.items():
         values = [getattr(weights, entry.name) for entry in dataclasses.fields(weights)]
         if min(values) < 0 or abs(sum(values) - 1) > 1e-6:

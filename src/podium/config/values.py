@@ -17,6 +17,7 @@ from msgspec import Meta
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.pool import Pool
 from podium.config.rules import RuleEntry
+from podium.config.webhooks import WebhookEntry
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.directive import Directive
 from podium.domain.model import Category, Source
@@ -64,6 +65,7 @@ class Recording:
     )
     max_decisions: Annotated[int, Meta(ge=1, description="Decisions kept at most")] = 200_000
     retention_days: Annotated[float, Meta(gt=0, description="Age at which decisions are deleted")] = 30.0
+    max_events: Annotated[int, Meta(ge=100, description="Events kept at most")] = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +223,9 @@ class Settings:
         Mapping[str, tuple[str, ...]],
         Meta(description="Models to try, in order, when one fails before its first byte: by model or `task:NAME`"),
     ] = field(default_factory=dict)
+    webhooks: Annotated[Mapping[str, WebhookEntry], Meta(description="Who is told of events, by name")] = field(
+        default_factory=dict
+    )
     models: Annotated[Mapping[str, ModelEntry], Meta(description="Models to register, by name or name@version")] = (
         field(default_factory=dict)
     )

@@ -1,6 +1,7 @@
 """Live events: published synchronously, kept for the record, handed to whoever listens.
 
-A listener that does not keep up loses its oldest events and is told how many; nobody waits for it.
+A listener that does not keep up loses its oldest events and is told how many; nobody waits for it. A follower is only
+told that there is something new on record and reads it there, with ids, in order, as fast as it can.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class EventBus:
     def __init__(self, record: Callable[[Event], None]) -> None:
         self._record = record
         self._listeners: set[Listener] = set()
+        self._followers: set[asyncio.Event] = set()
+        self.closing = False
+        """True once the gateway stops: followers should end."""
 
     def publish(self, event: Event) -> None:
         """Tell the listeners about an event that is stored already."""
@@ -54,6 +58,31 @@ class EventBus:
         """Store it (write-behind) and tell the listeners."""
         self._record(event)
         self.publish(event)
+
+    def stored(self) -> None:
+        """New events are on record."""
+        for follower in self._followers:
+            follower.set()
+
+    def follow(self) -> asyncio.Event:
+        """Set whenever there is something new on record, and when ``closing``; give it back with ``unfollow``."""
+        follower = asyncio.Event()
+        self._followers.add(follower)
+        return follower
+
+    def unfollow(self, follower: asyncio.Event) -> None:
+        """Follow no more."""
+        self._followers.discard(follower)
+
+    @property
+    def followers(self) -> int:
+        """How many there are."""
+        return len(self._followers)
+
+    def close(self) -> None:
+        """The gateway stops."""
+        self.closing = True
+        self.stored()
 
     def subscribe(self) -> Listener:
         """Begin to listen; give it back with ``unsubscribe``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from podium.ports import Clock, HostProbe, Provider, Store
+from podium.ports import Clock, EventLog, HostProbe, Provider, Store
 from podium.services.benchmark import Benchmarks
 from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
@@ -19,6 +19,7 @@ from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
+from podium.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Services:
     host: HostProbe
     clock: Clock
     events: EventBus
+    event_log: EventLog
+    webhooks: Webhooks
     providers: Callable[[str], Provider]
     provider_problems: Callable[[], Mapping[str, str]]
     reload: Callable[[], Awaitable[Mapping[str, object]]]
