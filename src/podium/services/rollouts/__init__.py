@@ -1,0 +1,1 @@
+"""Rollouts: what drives them, what runs in the shadow, what is checked before traffic moves."""
