@@ -98,13 +98,17 @@ def test_a_step_waits_for_its_answers_and_for_its_time():
     assert advance(ramped, *healthy(20), T0 + 2 * HOUR).share == 0.3
 
 
-def test_failed_requests_are_no_answers_a_step_could_grow_on():
+@pytest.mark.parametrize("metric", [Metric.LATENCY, Metric.SUCCESS])
+def test_failed_requests_are_no_answers_a_step_could_grow_on(metric):
+    """An answer has a latency; where nobody measured any, the success rate tells how many there were."""
     one = on_canary()
-    readings, samples = healthy(20)
-    readings[Metric.SUCCESS] = reading(Metric.SUCCESS, 0.45, 0.5, 20)
-    assert advance(one, readings, samples, T0 + HOUR) is None, "9 of 20 were answered"
-    readings[Metric.SUCCESS] = reading(Metric.SUCCESS, 0.5, 0.5, 20)
-    assert advance(one, readings, samples, T0 + HOUR).share == 0.2
+    for answered, share in ((9, None), (10, 0.2)):
+        readings, samples = healthy(20)
+        rate = answered / 20 if metric is Metric.SUCCESS else 0.999
+        readings[Metric.SUCCESS] = reading(Metric.SUCCESS, rate, 0.5, 20)
+        readings[Metric.LATENCY] = reading(Metric.LATENCY, n=answered if metric is Metric.LATENCY else 0)
+        move = advance(one, readings, samples, T0 + HOUR)
+        assert (move and move.share) == share
 
 
 @pytest.mark.requirement("SWP-4")
@@ -219,6 +223,7 @@ def test_a_clock_that_jumps_a_year_ahead_without_evidence_starts_the_time_anew_a
 def test_a_clock_that_goes_back_makes_no_time_and_does_not_hang_for_a_year():
     one = on_canary()
     assert advance(one, *healthy(500), T0 - 60) is None
+    assert waits_for(one, *healthy(500), T0 - 60) == "1 h"
     back = T0 - 366 * 86400
     move = advance(one, *healthy(500), back)
     assert (move.state, move.share) == (S.CANARY, 0.1)
@@ -380,6 +385,16 @@ def test_what_is_open_can_fail_and_what_has_ended_cannot(state):
     else:
         done = apply(one, fail(one, "disk full", T0), T0 + 1)
         assert (done.state, done.ending, done.finished_at, done.share) == (S.FAILED, "disk full", T0 + 1, 0.0)
+
+
+def test_no_step_follows_the_last_one_and_the_canary_begins_with_the_first():
+    last = replace(on_canary(), share=1.0, step=10)
+    with pytest.raises(ValueError, match="step 11 does not follow"):
+        apply(last, Move(before=S.CANARY, state=S.CANARY, share=1.0, step=11, reason=""), T0)
+    warm = rollout(S.WARMING)
+    for step in (0, 2):
+        with pytest.raises(ValueError, match=f"step {step} does not follow"):
+            apply(warm, Move(before=S.WARMING, state=S.CANARY, share=0.2, step=step, reason=""), T0)
 
 
 @pytest.mark.parametrize(

@@ -149,11 +149,14 @@ def _guards(rollout: Rollout) -> tuple[Metric, ...]:
 def _answered(rollout: Rollout, readings: Mapping[Metric, Reading], samples: Mapping[Arm, int]) -> int:
     """Requests the candidate really answered so far; failed ones are evidence against it, not for the next step.
 
-    In the shadow, prompts that both sides answered and somebody judged count too.
+    Every answer has a latency, so the latency's count is theirs; the success rate is an estimate and only the second
+    choice. In the shadow, prompts that both sides answered and somebody judged count too.
     """
     seen = samples.get(Arm.CANDIDATE, 0)
-    success = readings.get(Metric.SUCCESS)
-    if success is not None and success.candidate is not None:
+    latency, success = readings.get(Metric.LATENCY), readings.get(Metric.SUCCESS)
+    if latency is not None and latency.candidate_n:
+        seen = min(seen, latency.candidate_n)
+    elif success is not None and success.candidate is not None:
         seen = min(seen, round(success.candidate * success.candidate_n))
     if rollout.state is S.SHADOW and (quality := readings.get(Metric.QUALITY)) is not None:
         seen = max(seen, quality.candidate_n)
