@@ -98,7 +98,11 @@ class AutoSwap:
         binding = self._steering.serving(task)
         if binding is None or task in self._acting or self._steering.open(task) is not None:
             return
-        trigger = self._watch.trigger(task, self.rules(task), self.wanted(task), self._clock.monotonic())
+        rules, standing = self.rules(task), self._watch.standing(task)
+        if not rules.enabled or standing is None:
+            return
+        wanted = self.wanted(task) if standing.scores >= rules.min_samples else None
+        trigger = self._watch.trigger(task, rules, wanted, self._clock.monotonic())
         if trigger is not None:
             acting = asyncio.create_task(self._guarded(trigger), name=f"podium-autoswap-{task}")
             self._acting[task] = acting

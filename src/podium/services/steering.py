@@ -17,7 +17,7 @@ from podium.domain.rollout import Bar, Rollout, RolloutPlan, RolloutState
 from podium.domain.swap import Event
 from podium.domain.task import Binding
 from podium.errors import NoCandidate, PodiumError
-from podium.ports import Clock
+from podium.ports import Clock, Page
 from podium.services.policy import Policy
 from podium.services.registry import Registry
 from podium.services.swap import Swapper
@@ -48,6 +48,10 @@ class Rolling(Protocol):
 
     async def find(self, rollout_id: str) -> Rollout:
         """Raises ``NotFound``."""
+        ...
+
+    async def listed(self, task: str | None, page: Page) -> tuple[Rollout, ...]:
+        """Newest first."""
         ...
 
     def barred(self, task: str, ref: str, samples: int) -> Bar | None:
