@@ -167,8 +167,8 @@ def _check(settings: Settings) -> list[Problem]:
         )
     problems += _check_pool(settings.pool)
     for name, webhook in settings.webhooks.items():
-        if not _NAME.match(name):
-            problems.append(Problem(("webhooks", name), "a webhook's name has letters, digits and . _ : / - only"))
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            problems.append(Problem(("webhooks", name), "a webhook's name has letters, digits and . _ - only"))
         problems += [Problem(("webhooks", name, key), said) for key, said in webhook_problems(webhook)]
     for name, weights in settings.selection.weights.items():
         values = [getattr(weights, entry.name) for entry in dataclasses.fields(weights)]

@@ -28,6 +28,8 @@ PACE_S = 0.05
 """Shortest time between two looks into the outbox of one webhook."""
 TRIM_TO = 0.9
 """An outbox that is over its bound is cut to this share of it, so that the loss is one event and not thousands."""
+LONGEST_PAUSE_S = 60.0
+"""A clock that is set forward is noticed after this long."""
 STORE_PAUSE_S = 1.0
 GONE = 410
 _log = structlog.get_logger("podium.webhooks")
@@ -100,6 +102,7 @@ class Courier:
     ) -> None:
         self.hook = hook
         self.gone = False
+        self._given_back = False
         self.delivered = self.failed = self.given_up = 0
         self.last: tuple[float, Attempted] | None = None
         self.next_at: float | None = None
@@ -143,10 +146,13 @@ class Courier:
         """Start what may go out now; returns how long to wait unless woken."""
         hook = self.hook
         if self.gone:
-            await self._on_gone()
-            await self.drop("the endpoint answered 410 Gone")
+            if not self._given_back:
+                await self._on_gone()
+                await self.drop("the endpoint answered 410 Gone")
+                self._given_back = True
             return None
         now = self._clock.now()
+        busy = set(self._lanes)  # what is read of these may be out of date when it arrives
         found = await self._store.backlog(hook.name, now, horizon_s(hook.retries), LANES + len(self._lanes))
         if found.waiting > hook.most_waiting:
             await self.drop(f"more than {hook.most_waiting} were waiting", keep=int(hook.most_waiting * TRIM_TO))
@@ -154,10 +160,10 @@ class Courier:
         if hook.problem is not None:
             return None
         for head in found.ready:
-            if len(self._lanes) < LANES and head.subject not in self._lanes:
+            if len(self._lanes) < LANES and head.subject not in busy:
                 lane = asyncio.create_task(self._lane(head), name=f"podium-webhook-{hook.name}")
                 self._lanes[head.subject] = lane
-        return None if found.next_at is None else max(0.0, found.next_at - now)
+        return None if found.next_at is None else min(max(0.0, found.next_at - now), LONGEST_PAUSE_S)
 
     async def _lane(self, head: Delivery) -> None:
         """Deliver one subject, in order, until one fails or there is no more."""

@@ -14,6 +14,7 @@ from podium.domain.swap import Event
 from podium.errors import NotFound
 from podium.ports import Clock, DeliveryStore, Poster
 from podium.services.webhook_courier import Attempted, Courier, Hook, HookView
+from podium.services.webhook_signing import body
 
 
 class Webhooks:
@@ -40,18 +41,21 @@ class Webhooks:
     async def configure(self, hooks: Sequence[Hook]) -> None:
         """Put these in the place of all. What waits for one that is no more is given up, on record.
 
-        One that answered 410 is asked again. Raises ``StoreError``; then nothing has changed.
+        One that is as it was goes on undisturbed, unless it answered 410: then it is asked again. Raises ``StoreError``.
         """
         await self._store.subscribe_webhooks({hook.name: hook.events for hook in hooks})
-        new = {hook.name: self._courier(hook) for hook in hooks}
-        old, self._couriers = self._couriers, new
-        for name, courier in new.items():
-            if name in old:
-                before = old[name]
+        old, self._couriers = self._couriers, {}
+        for hook in hooks:
+            before = old.get(hook.name)
+            if before is not None and before.hook == hook and not before.gone:
+                self._couriers[hook.name] = before
+                continue
+            courier = self._couriers[hook.name] = self._courier(hook)
+            if before is not None:
                 courier.delivered, courier.failed, courier.given_up = before.delivered, before.failed, before.given_up
-        await self._stop()
+        await self._stop([name for name, courier in old.items() if self._couriers.get(name) is not courier])
         for name in await self._store.waiting_deliveries():
-            if name not in new:
+            if name not in self._couriers:
                 left = self._courier(Hook(name=name, url="", shown="", events=()))
                 await left.drop("it is not in the configuration any more")
         if self._started:
@@ -61,7 +65,8 @@ class Webhooks:
         """Begin to deliver; call inside the event loop."""
         self._started = True
         for name, courier in self._couriers.items():
-            self._running[name] = asyncio.create_task(courier.run(), name=f"podium-webhook-{name}")
+            if name not in self._running:
+                self._running[name] = asyncio.create_task(courier.run(), name=f"podium-webhook-{name}")
 
     def wake(self) -> None:
         """New events are on record."""
@@ -71,10 +76,10 @@ class Webhooks:
     async def close(self) -> None:
         """Stop delivering; what waits stays in the outbox."""
         self._started = False
-        await self._stop()
+        await self._stop(list(self._running))
 
-    async def _stop(self) -> None:
-        running, self._running = list(self._running.values()), {}
+    async def _stop(self, names: Sequence[str]) -> None:
+        running = [self._running.pop(name) for name in names if name in self._running]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -95,14 +100,14 @@ class Webhooks:
         wanting = {name: courier.hook.events for name, courier in self._couriers.items() if not courier.gone}
         await self._store.subscribe_webhooks(wanting)
 
-    async def test(self, name: str, message_id: str, body: bytes) -> Attempted:
+    async def test(self, name: str, message_id: str, event: Event) -> Attempted:
         """Call a webhook once, now, past its outbox. Raises ``NotFound``."""
         courier = self._couriers.get(name)
         if courier is None:
             raise NotFound(f"there is no webhook {name[:64]!r}; `podium webhooks ls` lists them")
         if courier.hook.problem is not None:
             return Attempted(ok=False, status=None, error=courier.hook.problem, took_ms=0.0)
-        return await courier.attempt(message_id, body)
+        return await courier.attempt(message_id, body(event, None))
 
     async def views(self) -> tuple[HookView, ...]:
         """How each is doing, by name."""

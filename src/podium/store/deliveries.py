@@ -8,15 +8,14 @@ on record is forgotten, whenever the process dies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from podium.core.event_kinds import wanted
 from podium.domain.swap import Event
 from podium.domain.webhook import Backlog, Delivery
+from podium.services.webhook_signing import body
 from podium.store import schema
 
 ABOUT_WEBHOOKS = "webhook."
@@ -48,7 +47,7 @@ def enqueue(connection: Connection, events: Sequence[Event]) -> None:
             "webhook": name,
             "subject": event.subject,
             "kind": event.kind,
-            "content": content(event, first + place).decode(),
+            "content": body(event, first + place).decode(),
             "created_at": event.at,
             "attempts": 0,
             "next_at": event.at,
@@ -56,13 +55,6 @@ def enqueue(connection: Connection, events: Sequence[Event]) -> None:
         for place, event, name in told
     ]
     connection.execute(insert(_table), rows)
-
-
-def content(event: Event, event_id: int | None) -> bytes:
-    """The body of a call."""
-    at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    told = {"type": event.kind, "timestamp": at, "id": event_id, "subject": event.subject, "data": dict(event.data)}
-    return msgspec.json.encode(told)
 
 
 def backlog(connection: Connection, webhook: str, now: float, horizon: float, limit: int) -> Backlog:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
-from podium.server.control import benchmarks, classification, insight, instances, models, tasks
+from podium.server.control import benchmarks, classification, events, insight, instances, models, tasks
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
@@ -26,6 +26,7 @@ def create_app(services: Services) -> FastAPI:
         tasks.router,
         instances.router,
         insight.router,
+        events.router,
         benchmarks.router,
     ):
         app.include_router(router, prefix="/api/v1")

@@ -1,20 +1,16 @@
-"""Routes to look: decisions, statistics, costs, events, health."""
+"""Routes to look: decisions, statistics, costs, health."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
 
-import msgspec
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Response
 
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Severity
 from podium.domain.model import Lifecycle
-from podium.domain.swap import Event
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import views
@@ -26,7 +22,6 @@ from podium.services.plane import Services
 router = APIRouter(tags=["insight"])
 router.include_router(feedback.router)
 probes = APIRouter(include_in_schema=False)
-_HEARTBEAT_S = 15.0
 
 
 async def _flushed(services: Services) -> StoreError | None:
@@ -143,42 +138,6 @@ async def doctor(services: ServicesDep) -> views.Json:
         "problems": problems,
         "next": steps,
     }
-
-
-@router.get("/events", response_model=None)
-async def events(
-    request: Request, services: ServicesDep, after: int = 0, limit: Limit = 100
-) -> views.Json | StreamingResponse:
-    """Recorded events after an id; live ones as server-sent events when ``Accept: text/event-stream``."""
-    if "text/event-stream" in request.headers.get("accept", ""):
-        return StreamingResponse(_live(services), media_type="text/event-stream")
-    await _flushed(services)
-    found = await services.store.events(after, Page(limit=limit))
-    return {"events": [views.event(item) for item in found]}
-
-
-async def _next(queue: AsyncIterator[Event]) -> Event:
-    return await anext(queue)
-
-
-async def _live(services: Services) -> AsyncIterator[bytes]:
-    listener = services.events.subscribe()
-    queue = aiter(listener)
-    pending: asyncio.Task[Event] | None = None
-    try:
-        yield b": listening\n\n"
-        while True:
-            pending = pending or asyncio.create_task(_next(queue))
-            done, _ = await asyncio.wait({pending}, timeout=_HEARTBEAT_S)
-            if not done:
-                yield b": alive\n\n"
-                continue
-            item, pending = pending.result(), None
-            yield b"event: " + item.kind.encode() + b"\ndata: " + msgspec.json.encode(views.event(item)) + b"\n\n"
-    finally:
-        if pending is not None:
-            pending.cancel()
-        services.events.unsubscribe(listener)
 
 
 @router.post("/reload")
