@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from podium.core.constraints import Cause, Limits, Option, check
+from podium.domain.belief import Belief, Gauge, Performance
 from podium.domain.evidence import Evidence
 from podium.domain.model import Lifecycle
 from podium.domain.task import Criteria
@@ -159,3 +162,53 @@ def test_by_name_a_slow_version_is_flagged_and_a_deprecated_one_still_serves() -
     assert len(verdict.flags) == 2
     assert "requested by name" in verdict.flags[1]
     assert check(option(status=Lifecycle.RETIRED), None, limits(by_name=True)).causes == {Cause.LIFECYCLE}
+
+
+def believed(*, latency: Gauge | None = None, mean: float = 0.6, sd: float = 0.02, weight: float = 40.0) -> Belief:
+    measured = None if latency is None else Performance(answered=40.0, asked=40.0, latency_ms=latency)
+    return Belief(mean=mean, sd=sd, index=mean, weight=weight, performance=measured)
+
+
+def around(latency_ms: float, weight: float = 40.0, var: float = 0.04) -> Gauge:
+    return Gauge(weight, math.log(latency_ms) - var / 2, var)
+
+
+@pytest.mark.requirement("SEL-2", "LRN-1")
+def test_a_latency_limit_is_judged_by_what_was_measured_lately_and_only_when_it_is_sure() -> None:
+    slow_once = history(samples=500, latency=3_000)
+    bounds = limits(max_latency_ms=500)
+    assert check(option(), slow_once, bounds, believed(latency=around(300))).flags == ()
+    broken = check(option(), history(latency=10), bounds, believed(latency=around(700)))
+    assert broken.causes == {Cause.LATENCY}
+    assert broken.dropped == "mean latency 700 ms (663 to 739) by the last samples, at most 500 ms wanted"
+    for open_ in (480, 515):
+        verdict = check(option(), slow_once, bounds, believed(latency=around(open_)))
+        assert verdict.dropped is None
+        assert verdict.flags[0].startswith(f"best effort: latency <= 500 ms not proven, mean latency {open_} ms (")
+
+
+def test_measurements_that_have_grown_old_prove_nothing() -> None:
+    verdict = check(option(), history(), limits(max_latency_ms=500), believed(latency=around(5_000, weight=4.0)))
+    assert verdict.dropped is None
+    assert verdict.flags == ("best effort: latency <= 500 ms not proven, 4 of 10 samples",)
+
+
+@pytest.mark.requirement("SEL-2")
+def test_a_quality_limit_is_judged_by_the_belief_with_its_doubt() -> None:
+    bounds = limits(min_quality=0.7)
+    assert check(option(), None, bounds, believed(mean=0.8)).flags == ()
+    assert check(option(), None, bounds, believed(mean=0.6)).causes == {Cause.QUALITY}
+    unsure = check(option(), None, bounds, believed(mean=0.69))
+    assert unsure.dropped is None
+    assert unsure.flags == (
+        "best effort: quality >= 0.7 not proven, quality 0.690 (0.657 to 0.723) by the last scores",
+    )
+    few = check(option(), None, bounds, believed(mean=0.1, weight=3.0))
+    assert few.flags == ("best effort: quality >= 0.7 not proven, 3 of 10 scores",)
+    assert check(option(), None, limits(min_quality=0.7, by_name=True), believed(mean=0.6)).dropped is None
+
+
+def test_without_beliefs_the_whole_history_judges() -> None:
+    for belief in (None, believed(weight=0.0)):
+        verdict = check(option(), history(), limits(max_latency_ms=500, min_quality=0.7), belief)
+        assert verdict.causes == {Cause.LATENCY, Cause.QUALITY}

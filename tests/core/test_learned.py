@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.core.constraints import Option
 from podium.core.selection import ANY_TASK, EXPLORATION, PolicySnapshot, Query, choose, drawn
-from podium.domain.belief import Belief
+from podium.domain.belief import Belief, Gauge, Performance
 from podium.domain.evidence import Evidence
 from podium.domain.task import Binding, Criteria, Preference, TaskSpec
 
@@ -88,6 +91,51 @@ def test_speed_is_bought_with_quality_only_within_the_allowed_loss():
 def test_memory_is_saved_where_that_is_preferred():
     low = Criteria(preference=Preference.LOW_MEMORY, max_quality_loss=0.5)
     assert choose(snapshot(THREE), Query(task="jobs", criteria=low)).chosen == "a@1"
+
+
+def lately(known: Belief, **figures: float) -> Belief:
+    gauges = {name: Gauge(40.0, math.log(value) - 0.005, 0.01) for name, value in figures.items()}
+    return replace(known, performance=Performance(answered=40.0, asked=40.0, **gauges))
+
+
+@pytest.mark.requirement("SEL-1", "LRN-1")
+def test_the_fastest_is_the_one_that_was_fast_lately_whatever_it_was_long_ago():
+    rows = {"jobs": {"b@1": measured(900), "c@1": measured(90)}}
+    beliefs = {
+        **THREE,
+        "b@1": lately(THREE["b@1"], latency_ms=80.0),
+        "c@1": lately(THREE["c@1"], latency_ms=700.0),
+    }
+    fast = Criteria(preference=Preference.FAST)
+    assert choose(snapshot(THREE, evidence=rows), Query(task="jobs", criteria=fast)).chosen == "c@1"
+    assert choose(snapshot(beliefs, evidence=rows), Query(task="jobs", criteria=fast)).chosen == "b@1"
+
+
+@pytest.mark.requirement("LRN-1")
+def test_energy_is_compared_in_milliwatt_hours_only_where_all_have_it():
+    low = Criteria(preference=Preference.LOW_ENERGY, max_quality_loss=0.05)
+    both = {
+        **THREE,
+        "b@1": lately(THREE["b@1"], latency_ms=100.0, energy_mwh=9.0),
+        "c@1": lately(THREE["c@1"], latency_ms=500.0, energy_mwh=0.5),
+    }
+    choice = choose(snapshot(both), Query(task="jobs", criteria=low))
+    assert choice.chosen == "c@1"
+    assert "for energy: 0.50 mWh against 9.00 mWh" in choice.reason
+    one = {**both, "c@1": lately(THREE["c@1"], latency_ms=500.0)}
+    assert choose(snapshot(one), Query(task="jobs", criteria=low)).chosen == "b@1"
+
+
+@pytest.mark.requirement("SEL-2", "LRN-1")
+def test_a_version_that_has_become_too_slow_is_dropped_and_comes_back_when_it_is_fast_again():
+    limit = Criteria(max_latency_ms=500)
+    slow = {**THREE, "b@1": lately(THREE["b@1"], latency_ms=2_000.0)}
+    rows = {"jobs": {"b@1": measured(100, samples=1_000)}}
+    choice = choose(snapshot(slow, evidence=rows), Query(task="jobs", criteria=limit))
+    assert choice.chosen == "c@1"
+    quick = {**THREE, "b@1": lately(THREE["b@1"], latency_ms=200.0)}
+    rows = {"jobs": {"b@1": measured(5_000, samples=1_000)}}
+    assert choose(snapshot(quick, evidence=rows), Query(task="jobs", criteria=limit)).chosen == "b@1"
 
 
 @pytest.mark.requirement("LRN-3")

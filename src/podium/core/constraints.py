@@ -4,7 +4,8 @@ Owns the words in which a dropped version is explained. Must not score or rank.
 
 Capability, context length, hardware, memory fit, lifecycle and availability always drop a version. Limits on
 quality and latency drop it once it has ``MIN_SAMPLES`` measurements; before that they are flagged as best effort.
-For a version requested by name these two limits, being wishes of the task, are only flagged; so are soft ones.
+Where the learner's beliefs are at hand they judge: a version is dropped when it is beyond the limit with 95 %
+certainty by what was measured lately, and flagged while it may be on either side. For a version requested by name these two limits, being wishes of the task, are only flagged; so are soft ones.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from podium.core import history
+from podium.core import history, posterior
 from podium.core.scoring import BYTES_PER_MB, MIN_SAMPLES, memory_mb
+from podium.domain.belief import Belief
 from podium.domain.evidence import Evidence
 from podium.domain.model import Lifecycle
 from podium.domain.task import Criteria
@@ -74,8 +76,8 @@ class Check:
     flags: tuple[str, ...]
 
 
-def check(option: Option, evidence: Evidence | None, limits: Limits) -> Check:
-    """Test one version against all filters. ``evidence`` is its history for the task, if any."""
+def check(option: Option, evidence: Evidence | None, limits: Limits, belief: Belief | None = None) -> Check:
+    """Test one version against all filters. ``evidence`` is its history for the task, if any, ``belief`` the learner's."""
     found: list[tuple[Cause, str]] = []
     flags: list[str] = []
     _lifecycle(option, limits, found, flags)
@@ -84,7 +86,7 @@ def check(option: Option, evidence: Evidence | None, limits: Limits) -> Check:
     _abilities(option, limits, found, flags)
     _memory(option, evidence, limits, found, flags)
     if limits.criteria.min_quality is not None or limits.criteria.max_latency_ms is not None:
-        _measured(evidence or _NOTHING, limits, found, flags)
+        _measured(evidence or _NOTHING, belief, limits, found, flags)
     if not found:
         return Check(None, frozenset(), tuple(flags))
     return Check("; ".join(words for _, words in found), frozenset(cause for cause, _ in found), tuple(flags))
@@ -142,24 +144,63 @@ def _memory(
         found.append((Cause.MEMORY, f"uses {used:,.0f} MB of memory, the limit is {limit:,.0f} MB"))
 
 
-def _measured(evidence: Evidence, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]) -> None:
+def _measured(
+    evidence: Evidence, belief: Belief | None, limits: Limits, found: list[tuple[Cause, str]], flags: list[str]
+) -> None:
     floor, ceiling = limits.criteria.min_quality, limits.criteria.max_latency_ms
     if floor is not None:
-        quality, count = history.mean_quality(evidence), evidence.quality_samples
-        if quality is None or count < MIN_SAMPLES:
-            if "min_quality" not in limits.criteria.soft:
-                flags.append(f"best effort: quality >= {floor:g} not proven, {count} of {MIN_SAMPLES} scores")
-        elif quality < floor:
-            words = f"mean quality {quality:.3f} over {count} scores, at least {floor:g} wanted"
-            _drop_or_flag(Cause.QUALITY, "min_quality", words, limits, found, flags)
+        beyond, open_ = _bad(evidence, belief, floor)
+        if beyond is not None:
+            _drop_or_flag(Cause.QUALITY, "min_quality", beyond, limits, found, flags)
+        elif open_ is not None and "min_quality" not in limits.criteria.soft:
+            flags.append(f"best effort: quality >= {floor:g} not proven, {open_}")
     if ceiling is not None:
-        latency, count = history.mean_latency_ms(evidence), evidence.successes
-        if latency is None or count < MIN_SAMPLES:
-            if "max_latency_ms" not in limits.criteria.soft:
-                flags.append(f"best effort: latency <= {ceiling:,.0f} ms not proven, {count} of {MIN_SAMPLES} samples")
-        elif latency > ceiling:
-            words = f"mean latency {latency:,.0f} ms over {count} samples, at most {ceiling:,.0f} ms wanted"
-            _drop_or_flag(Cause.LATENCY, "max_latency_ms", words, limits, found, flags)
+        beyond, open_ = _slow(evidence, belief, ceiling)
+        if beyond is not None:
+            _drop_or_flag(Cause.LATENCY, "max_latency_ms", beyond, limits, found, flags)
+        elif open_ is not None and "max_latency_ms" not in limits.criteria.soft:
+            flags.append(f"best effort: latency <= {ceiling:,.0f} ms not proven, {open_}")
+
+
+_Verdict = tuple[str | None, str | None]
+"""Why a limit is surely broken, else why it is open whether it is kept; neither when it is kept."""
+
+
+def _bad(evidence: Evidence, belief: Belief | None, floor: float) -> _Verdict:
+    """Judge the quality."""
+    if belief is not None and belief.weight > 0.0:
+        if belief.weight < MIN_SAMPLES:
+            return None, f"{belief.weight:.0f} of {MIN_SAMPLES} scores"
+        low, high = belief.mean - posterior.Z * belief.sd, belief.mean + posterior.Z * belief.sd
+        words = f"quality {belief.mean:.3f} ({max(0.0, low):.3f} to {min(1.0, high):.3f}) by the last scores"
+        if high < floor:
+            return f"{words}, at least {floor:g} wanted", None
+        return None, words if low < floor else None
+    quality, count = history.mean_quality(evidence), evidence.quality_samples
+    if quality is None or count < MIN_SAMPLES:
+        return None, f"{count} of {MIN_SAMPLES} scores"
+    if quality < floor:
+        return f"mean quality {quality:.3f} over {count} scores, at least {floor:g} wanted", None
+    return None, None
+
+
+def _slow(evidence: Evidence, belief: Belief | None, ceiling: float) -> _Verdict:
+    """Judge the latency."""
+    gauge = belief.performance.latency_ms if belief is not None and belief.performance is not None else None
+    if gauge is not None:
+        if gauge.weight < posterior.PROVEN:
+            return None, f"{gauge.weight:.0f} of {MIN_SAMPLES} samples"
+        now = posterior.estimate(gauge)
+        words = f"mean latency {now.mean:,.0f} ms ({now.low:,.0f} to {now.high:,.0f}) by the last samples"
+        if now.low > ceiling:
+            return f"{words}, at most {ceiling:,.0f} ms wanted", None
+        return None, words if now.high > ceiling else None
+    latency, count = history.mean_latency_ms(evidence), evidence.successes
+    if latency is None or count < MIN_SAMPLES:
+        return None, f"{count} of {MIN_SAMPLES} samples"
+    if latency > ceiling:
+        return f"mean latency {latency:,.0f} ms over {count} samples, at most {ceiling:,.0f} ms wanted", None
+    return None, None
 
 
 def _drop_or_flag(

@@ -7,16 +7,18 @@ evidence arrives, so that a choice is a comparison of ready numbers.
 
 With an allowed loss ``s`` (``max_quality_loss``, or what the preference implies) the versions whose utility is at least
 ``best * (1 - s)`` count as equally good, and among them the preference decides: the fastest, the one that takes the
-least memory or the least energy (latency times memory stands in for it where none is measured). A version nobody
-measured counts as best in it, so that it is measured. A soft limit on latency goes before that: while a version within
+least memory or the least energy (latency times memory stands in for it unless energy is measured for all of them).
+What was measured lately decides (``core/posterior``), the whole history where that is empty. A version nobody measured
+counts as best in it, so that it is measured. A soft limit on latency goes before that: while a version within
 it is at most ``SOFT_LOSS`` worse than the best, those beyond it are passed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from podium.core import history
+from podium.core import history, posterior
 from podium.core.constraints import Check, Option
 from podium.core.scoring import MIN_SAMPLES, memory_mb
 from podium.domain.belief import Belief
@@ -66,66 +68,87 @@ def trade(
     criteria: Criteria,
     row: Mapping[str, Evidence],
     options: Mapping[str, Option],
+    beliefs: Mapping[str, Belief] = MappingProxyType({}),
 ) -> tuple[Candidate, str]:
     """The candidate to choose among ``ranked`` (best utility first, not empty), and why it is not the first one."""
     best = ranked[0]
     if len(ranked) == 1:
         return best, ""
     loss = allowed_loss(criteria)
-    if "max_latency_ms" in criteria.soft and _late(criteria, row.get(best.ref)):
-        bar = (best.score or 0.0) * (1.0 - max(loss, SOFT_LOSS))
-        timely = [one for one in ranked if (one.score or 0.0) >= bar and not _late(criteria, row.get(one.ref))]
-        if timely and loss <= 0.0:
-            limit = criteria.max_latency_ms or 0.0
-            return timely[0], f"within the soft limit of {limit:,.0f} ms; {best.ref} leads but is beyond it"
-        ranked = timely or ranked
+    limit = criteria.max_latency_ms
+    if limit is not None and "max_latency_ms" in criteria.soft:
+
+        def late(ref: str) -> bool:
+            known, proven = _latency(row.get(ref), beliefs.get(ref))
+            return proven and known > limit
+
+        if late(best.ref):
+            bar = (best.score or 0.0) * (1.0 - max(loss, SOFT_LOSS))
+            timely = [one for one in ranked if (one.score or 0.0) >= bar and not late(one.ref)]
+            if timely and loss <= 0.0:
+                return timely[0], f"within the soft limit of {limit:,.0f} ms; {best.ref} leads but is beyond it"
+            ranked = timely or ranked
     if loss <= 0.0:
         return best, ""
     bar = (best.score or 0.0) * (1.0 - loss)
     good = [one for one in ranked if (one.score or 0.0) >= bar] or [*ranked[:1]]
     preference = criteria.preference or Preference.FAST
-    chosen = min(good, key=lambda one: _price(preference, row.get(one.ref), options[one.ref]))
+    prices, name, unit = _prices(preference, [best.ref, *(one.ref for one in good)], row, options, beliefs)
+    chosen = min(good, key=lambda one: prices[one.ref])
     if chosen is best:
         return best, ""
     lost = 1.0 - (chosen.score or 0.0) / best.score if best.score else 0.0
-    unit, own, other = _said(preference, row, options, chosen.ref, best.ref)
-    return chosen, f"gives up {lost:.1%} of {best.ref} (at most {loss:.0%} allowed) for {unit}: {own} against {other}"
+    own, other = (_said(prices[ref], unit) for ref in (chosen.ref, best.ref))
+    return chosen, f"gives up {lost:.1%} of {best.ref} (at most {loss:.0%} allowed) for {name}: {own} against {other}"
 
 
-def _late(criteria: Criteria, evidence: Evidence | None) -> bool:
-    if evidence is None or evidence.successes < MIN_SAMPLES or criteria.max_latency_ms is None:
-        return False
-    return (history.mean_latency_ms(evidence) or 0.0) > criteria.max_latency_ms
+def _latency(evidence: Evidence | None, belief: Belief | None) -> tuple[float, bool]:
+    """Mean latency in milliseconds, 0 when nobody measured it, and whether it rests on enough to judge by."""
+    known = None if belief is None or belief.performance is None else belief.performance.latency_ms
+    if known is not None:
+        return posterior.mean(known), known.weight >= posterior.PROVEN
+    if evidence is None:
+        return 0.0, False
+    return history.mean_latency_ms(evidence) or 0.0, evidence.successes >= MIN_SAMPLES
 
 
-def _price(preference: Preference, evidence: Evidence | None, option: Option) -> float:
-    latency = history.mean_latency_ms(evidence) if evidence is not None else None
-    memory = memory_mb(evidence, option.footprint_bytes)
-    match preference:
-        case Preference.LOW_MEMORY:
-            return memory or 0.0
-        case Preference.LOW_ENERGY:
-            return (latency or 0.0) * (memory or 0.0)
-        case _:
-            return latency or 0.0
+def _memory(evidence: Evidence | None, belief: Belief | None, option: Option) -> float:
+    """In MB; 0 when nothing is known."""
+    known = None if belief is None or belief.performance is None else belief.performance.memory_mb
+    return posterior.mean(known) if known is not None else memory_mb(evidence, option.footprint_bytes) or 0.0
 
 
-def _said(
+def _prices(
     preference: Preference,
+    refs: Sequence[str],
     row: Mapping[str, Evidence],
     options: Mapping[str, Option],
-    chosen: str,
-    best: str,
-) -> tuple[str, str, str]:
-    unit, name = ("MB", "memory") if preference is Preference.LOW_MEMORY else ("ms", "speed")
-    if preference is Preference.LOW_ENERGY:
-        unit, name = "ms x MB", "energy"
+    beliefs: Mapping[str, Belief],
+) -> tuple[Mapping[str, float], str, str]:
+    """What each of ``refs`` costs in the sense of the preference (0: not measured), with its name and unit."""
+    if preference is Preference.LOW_MEMORY:
+        return {ref: _memory(row.get(ref), beliefs.get(ref), options[ref]) for ref in refs}, "memory", "MB"
+    times = {ref: _latency(row.get(ref), beliefs.get(ref))[0] for ref in refs}
+    if preference is not Preference.LOW_ENERGY:
+        return times, "speed", "ms"
+    energy: dict[str, float] = {}
+    for ref in refs:
+        known = beliefs[ref].performance if ref in beliefs else None
+        if known is not None and known.energy_mwh is not None:
+            energy[ref] = posterior.mean(known.energy_mwh)
+        elif times[ref]:  # used, but its energy cannot be measured: compare all by what stands in for it
+            return (
+                {ref: times[ref] * _memory(row.get(ref), beliefs.get(ref), options[ref]) for ref in refs},
+                "energy",
+                "ms x MB",
+            )
+        else:
+            energy[ref] = 0.0
+    return energy, "energy", "mWh"
 
-    def words(ref: str) -> str:
-        value = _price(preference, row.get(ref), options[ref])
-        return f"{value:,.0f} {unit}" if value else "not measured yet"
 
-    return name, words(chosen), words(best)
+def _said(price: float, unit: str) -> str:
+    return f"{price:,.{0 if price >= 10 else 2}f} {unit}" if price else "not measured yet"
 
 
 def _unit(value: float) -> float:

@@ -35,6 +35,8 @@ PRIOR_VAR = 0.25
 LEVEL = 0.9
 """Share that the interval from ``low`` to ``high`` covers, so that either bound alone is missed by 5 %."""
 Z = 1.6448536269514722
+PROVEN = 9.0
+"""Weight from which on a limit is judged: a little less than ten measurements in a row have."""
 GAUGES = ("latency_ms", "ttft_ms", "tokens_per_s", "memory_mb", "energy_mwh")
 SLOTS = 3 + 3 * len(GAUGES)
 """Numbers of a cell: answered, asked, time of the newest, then (weight, mean, sum of squares) of each gauge."""

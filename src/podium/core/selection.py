@@ -227,7 +227,7 @@ def _best(snapshot: PolicySnapshot, query: Query, frame: _Frame, ranked: list[Ca
         return ranked[0], ""
     row = snapshot.evidence.get(query.task, _NO_EVIDENCE)
     options = {option.ref: option for option in snapshot.options}
-    return learned.trade(ranked, frame.limits.criteria, row, options)
+    return learned.trade(ranked, frame.limits.criteria, row, options, snapshot.beliefs_on(query.task))
 
 
 def confidence(chosen: Candidate, runner_up: Candidate | None) -> float:
@@ -338,7 +338,7 @@ def _candidates(
 
 
 def _judge(option: Option, evidence: Evidence | None, belief: Belief | None, frame: _Frame) -> Candidate:
-    verdict = check(option, evidence, frame.limits)
+    verdict = check(option, evidence, frame.limits, belief)
     if frame.weights is None:
         return learned.judge(option, evidence, belief, verdict)
     value, parts = score(evidence, frame.limits.criteria, option.footprint_bytes, frame.weights, frame.now)
@@ -354,9 +354,10 @@ def _judge(option: Option, evidence: Evidence | None, belief: Belief | None, fra
 
 def _checks(snapshot: PolicySnapshot, query: Query, frame: _Frame) -> dict[str, Check]:
     row = snapshot.evidence.get(query.task, _NO_EVIDENCE)
+    beliefs = snapshot.beliefs_on(query.task) if frame.weights is None else _NO_BELIEFS
     asked = None if query.refs is None else frozenset(query.refs)
     return {
-        option.ref: check(option, row.get(option.ref), frame.limits)
+        option.ref: check(option, row.get(option.ref), frame.limits, beliefs.get(option.ref))
         for option in snapshot.options
         if asked is None or option.ref in asked
     }
