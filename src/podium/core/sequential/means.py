@@ -1,0 +1,148 @@
+"""The difference of two means from sums by cell, with an interval, for any and changing shares of traffic.
+
+Owns the formulas for bounded scores and for amounts (energy, memory). Must not know when one may look: the boundary
+``z`` is an argument. All functions work on arrays with any leading dimensions.
+
+Values are described by an additive model, cell + arm, fitted by ridge regression with ``PULL`` imagined values of the
+overall mean in each cell: with one cell it is the plain difference of means, with many it removes what the kinds of
+prompts and the phases of the rollout explain, and a cell with few values costs little. Every value of both arms counts:
+at a share of one in ten the nine times larger arm is known nine times better.
+
+Bounds for scores are Wilson's for each arm, joined by the squares of their distances (Newcombe 1998, "MOVER": Zou and
+Donner 2008), with as many right-or-wrong answers as carry the same information. They hold for rates near 0 and 1 and
+for arms that never vary, where a normal approximation claims to be certain after one answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+PULL = 3.0
+"""Imagined values in each cell."""
+PRIOR = 3.0
+"""Imagined values behind a variance: of a right-or-wrong score, or of an amount that varies by ``JITTER``."""
+JITTER = 0.05
+"""Relative spread that every measured amount is assumed to have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Two arms as if all prompts had been asked of both. Arrays of one shape."""
+
+    baseline: Array
+    candidate: Array
+    baseline_spread: Array
+    candidate_spread: Array
+    """Variance of one value, after what the cells explain."""
+    baseline_n: Array
+    candidate_n: Array
+    """Values per arm, in units of equal weight."""
+    kept: Array
+    """Share of the information left after the cells were taken out, in (0, 1]."""
+
+    @property
+    def clock(self) -> Array:
+        """Evidence so far: answers per arm, were the traffic split in halves."""
+        return clock(self.baseline_n, self.candidate_n) * self.kept
+
+
+def clock(baseline_n: Array, candidate_n: Array) -> Array:
+    """Harmonic mean: answers per arm of the even split that tells as much."""
+    return 2.0 * baseline_n * candidate_n / np.maximum(baseline_n + candidate_n, 1.0)
+
+
+def contrast(baseline: Array, candidate: Array, *, bounded: bool) -> Contrast:
+    """From sums of shape (..., C, 4) as in ``tallies``. Both arms need some weight."""
+    b, c = baseline[..., 0], candidate[..., 0]
+    sum_b, sum_c = baseline[..., 1], candidate[..., 1]
+    weight_b, weight_c = b.sum(-1, keepdims=True), c.sum(-1, keepdims=True)
+    mean_b, mean_c = sum_b.sum(-1, keepdims=True) / weight_b, sum_c.sum(-1, keepdims=True) / weight_c
+    weight = weight_b + weight_c
+    grand, share = (sum_b + sum_c).sum(-1, keepdims=True) / weight, weight_c / weight
+    cell = b + c
+    level, tilt = (sum_b + sum_c + PULL * grand) / (cell + PULL), (c + PULL * share) / (cell + PULL)
+    apart = c / weight_c - b / weight_b
+    kept = np.maximum(1.0 - (apart * tilt).sum(-1, keepdims=True), 1e-9)
+    gap = (mean_c - mean_b - (apart * level).sum(-1, keepdims=True)) / kept
+    level = level - gap * tilt
+    n_b, n_c = _count(baseline), _count(candidate)
+    freedom = np.maximum((cell / (cell + PULL)).sum(-1) - 1.0, 0.0)
+    lost = (n_b + n_c) / np.maximum(n_b + n_c - freedom, 1.0)
+    low = grand - gap * share
+    high = low + gap
+    if bounded:
+        low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    low, high, kept = low[..., 0], high[..., 0], kept[..., 0]
+    spread_b = _spread(baseline, level, n_b, low, bounded=bounded) * lost
+    spread_c = _spread(candidate, level, n_c, high, bounded=bounded) * lost
+    return Contrast(low, high, spread_b, spread_c, n_b, n_c, kept)
+
+
+def score_bounds(seen: Contrast, z: Array | float, keep: float = 1.0) -> tuple[Array, Array]:
+    """Bounds of ``candidate - keep * baseline`` for scores in [0, 1], ``z`` standard errors away."""
+    sides = []
+    for mean, spread, n in (
+        (seen.baseline, seen.baseline_spread, seen.baseline_n),
+        (seen.candidate, seen.candidate_spread, seen.candidate_n),
+    ):
+        worth = _binary(mean, n) / np.maximum(spread, 1e-12) * n * seen.kept
+        sides.append((mean, *_wilson(mean, worth, z)))
+    (mean_b, low_b, high_b), (mean_c, low_c, high_c) = sides
+    gap = mean_c - keep * mean_b
+    lower = gap - np.hypot(mean_c - low_c, keep * (high_b - mean_b))
+    upper = gap + np.hypot(high_c - mean_c, keep * (mean_b - low_b))
+    return np.maximum(lower, -keep), np.minimum(upper, 1.0)
+
+
+def amount_bounds(seen: Contrast, z: Array | float, keep: float = 1.0) -> tuple[Array, Array]:
+    """Bounds of ``candidate - keep * baseline`` for amounts; widened like Student's t for few values (Wallace 1959)."""
+    part_b = keep**2 * seen.baseline_spread / seen.baseline_n
+    part_c = seen.candidate_spread / seen.candidate_n
+    error = part_b + part_c
+    freedom = np.maximum(
+        error**2
+        / (part_b**2 / np.maximum(seen.baseline_n - 1, 0.5) + part_c**2 / np.maximum(seen.candidate_n - 1, 0.5)),
+        0.5,
+    )
+    wide = np.sqrt(freedom * np.expm1(np.minimum(np.square(z) / freedom, 600.0)))
+    half = wide * np.sqrt(error / seen.kept)
+    gap = seen.candidate - keep * seen.baseline
+    return gap - half, gap + half
+
+
+def _count(sums: Array) -> Array:
+    """Values of equal weight that tell as much (Kish 1965)."""
+    weight = sums[..., 0].sum(-1)
+    count: Array = weight**2 / np.maximum(sums[..., 3].sum(-1), 1e-12)
+    return count
+
+
+def _spread(sums: Array, level: Array, n: Array, mean: Array, *, bounded: bool) -> Array:
+    """Variance of one value around its cell's level."""
+    weight, total, squares = sums[..., 0], sums[..., 1], sums[..., 2]
+    whole = weight.sum(-1)
+    off = (total - level * weight).sum(-1) / whole
+    around = (squares - 2.0 * level * total + level**2 * weight).sum(-1) / whole - off**2
+    prior = _binary(mean, n) if bounded else np.square(JITTER * mean)
+    spread: Array = (np.maximum(around, 0.0) * n + PRIOR * prior) / (np.maximum(n - 1.0, 0.0) + PRIOR)
+    return spread
+
+
+def _binary(mean: Array, n: Array) -> Array:
+    """Variance of right-or-wrong answers with this mean, never quite 0."""
+    p = (mean * n + 0.5) / (n + 1.0)
+    return p * (1.0 - p)
+
+
+def _wilson(mean: Array, n: Array, z: Array | float) -> tuple[Array, Array]:
+    square = np.square(z) / n
+    with np.errstate(invalid="ignore"):
+        middle = (mean + square / 2.0) / (1.0 + square)
+        half = np.sqrt(square * mean * (1.0 - mean) + square**2 / 4.0) / (1.0 + square)
+    finite = np.isfinite(square)
+    return np.where(finite, middle - half, 0.0), np.where(finite, middle + half, 1.0)
