@@ -15,6 +15,8 @@ from podium.services.meter import Meter
 from podium.services.plane import Services
 
 SWEEP_S = 0.25
+PAIRS_AT_ONCE = 2_000
+"""Beliefs that one sweep may make anew, so that it holds the event loop up for some 20 ms at most."""
 SAVE_S = 0.8
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
@@ -34,7 +36,7 @@ class Maintenance:
             await asyncio.sleep(SWEEP_S)
             self._services.pool.sweep()
             self._meter.sweep()
-            self._services.learner.publish()
+            self._services.learner.publish(PAIRS_AT_ONCE)
             self._services.recorder.knowledge.publish(self._services.selector.teach)
 
     async def learned(self) -> None:

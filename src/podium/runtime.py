@@ -368,6 +368,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         learner.meet(tuple(registry.versions()))
 
     versions_changed()
+    learner.publish()  # the first request is answered by what was known when the last run ended
     stack.push_async_callback(catalogue.close)
     stack.push_async_callback(keep_learned, store, learner, clock)
     stack.push_async_callback(recorder.close)
