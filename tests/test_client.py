@@ -15,7 +15,7 @@ import pytest
 
 from podium import Criteria, Podium, errors
 from podium.client import find_server
-from podium.client.api import origin_of
+from podium.client.wire import origin_of
 from podium.client.failures import from_reply, rebuild
 from podium.client.streaming import Events
 from podium.errors import InvalidRequest, NoCandidate, NotFound, PodiumError, ProviderUnreachable

@@ -8,28 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
 from podium.client.discovery import find_server
 from podium.client.failures import from_reply
 from podium.client.results import Explanation, Result, explanation_of, text_of
+from podium.client.rollouts import Rollouts
 from podium.client.streaming import Stream
+from podium.client.wire import Json, Messages, chat_of, header_map, origin_of, part_of
 from podium.config import Config, load
 from podium.domain.task import Criteria
-from podium.errors import InvalidRequest, NotFound, ProviderUnreachable
-from podium.transport.client import HttpClient, Origin
+from podium.errors import NotFound, ProviderUnreachable
+from podium.transport.client import HttpClient
 from podium.transport.reply import HttpReply
 
-Json = dict[str, Any]
-Messages = str | Sequence[Mapping[str, Any]]
 CONNECT_S = 5.0
 CONTROL_S = 900.0
 """A swap or a registration may load a model; the server's own limits are shorter."""
@@ -84,6 +83,11 @@ class Podium:
                 async with cls.connect(f"unix:{socket}", actor=actor) as podium:
                     yield podium
 
+    @property
+    def rollouts(self) -> Rollouts:
+        """Swaps that take their time: gradual ones, comparisons in the shadow, A/B."""
+        return Rollouts(self)
+
     # ------------------------------------------------------------ answers
 
     async def execute(
@@ -99,7 +103,7 @@ class Podium:
 
         ``model`` defaults to ``auto``: the best version for ``task``, or for the task the prompt is taken for.
         """
-        body, headers = _chat(prompt, task, model, criteria, params, stream=False)
+        body, headers = chat_of(prompt, task, model, criteria, params, stream=False)
         status, reply_headers, data = await self._send("POST", "/v1/chat/completions", body, headers)
         if status >= 400:
             raise from_reply(status, data, reply_headers.get("retry-after"))
@@ -127,7 +131,7 @@ class Podium:
         **params: Any,
     ) -> AsyncIterator[Stream]:
         """``async with podium.stream(…) as stream: async for piece in stream: …``; leaving stops the answer."""
-        body, headers = _chat(prompt, task, model, criteria, params, stream=True)
+        body, headers = chat_of(prompt, task, model, criteria, params, stream=True)
         reply = await self._request("POST", "/v1/chat/completions", body, headers)
         try:
             if reply.status >= 400:
@@ -156,7 +160,7 @@ class Podium:
 
     async def model(self, ref: str) -> Json:
         """One version by ``name@version``, name or alias."""
-        return await self.call("GET", f"/api/v1/models/{_part(ref)}")
+        return await self.call("GET", f"/api/v1/models/{part_of(ref)}")
 
     async def add_model(
         self,
@@ -181,11 +185,11 @@ class Podium:
 
     async def transition(self, ref: str, action: str, reason: str = "") -> Json:
         """``action``: ``activate``, ``deprecate`` or ``retire``."""
-        return await self.call("POST", f"/api/v1/models/{_part(ref)}/{action}", {"reason": reason})
+        return await self.call("POST", f"/api/v1/models/{part_of(ref)}/{action}", {"reason": reason})
 
     async def set_alias(self, alias: str, target: str) -> Json:
         """Point an alias (``@champion``) at a version."""
-        return await self.call("PUT", f"/api/v1/aliases/{_part(alias)}", {"target": target})
+        return await self.call("PUT", f"/api/v1/aliases/{part_of(alias)}", {"target": target})
 
     # ------------------------------------------------------------ instances
 
@@ -200,7 +204,7 @@ class Podium:
 
     async def unload_model(self, ref: str) -> Json:
         """Let running requests finish, then stop it."""
-        return await self.call("DELETE", f"/api/v1/instances/{_part(ref)}")
+        return await self.call("DELETE", f"/api/v1/instances/{part_of(ref)}")
 
     async def queues(self) -> list[Json]:
         """Who waits for which version, for what, and for about how long."""
@@ -208,11 +212,11 @@ class Podium:
 
     async def keep(self, ref: str, **orders: Any) -> Json:
         """Standing orders for a version: ``preload``, ``keep_alive``, ``min_copies``, ``max_copies``, ``pinned``."""
-        return await self.call("PUT", f"/api/v1/instances/{_part(ref)}/directive", orders)
+        return await self.call("PUT", f"/api/v1/instances/{part_of(ref)}/directive", orders)
 
     async def pin(self, ref: str, *, pinned: bool = True) -> Json:
         """A pinned version is never evicted."""
-        return await self.call("POST", f"/api/v1/instances/{_part(ref)}/pin", {"pinned": pinned})
+        return await self.call("POST", f"/api/v1/instances/{part_of(ref)}/pin", {"pinned": pinned})
 
     # ------------------------------------------------------------ tasks and swaps
 
@@ -223,7 +227,7 @@ class Podium:
 
     async def task(self, name: str) -> Json:
         """One task."""
-        return await self.call("GET", f"/api/v1/tasks/{_part(name)}")
+        return await self.call("GET", f"/api/v1/tasks/{part_of(name)}")
 
     async def set_task(
         self,
@@ -238,7 +242,7 @@ class Podium:
         body: Json = {"criteria": dict(criteria or {}), "strategy": strategy, "keywords": keywords}
         body["exploration"] = exploration
         filled = {key: value for key, value in body.items() if value is not None}
-        return await self.call("PUT", f"/api/v1/tasks/{_part(name)}", filled)
+        return await self.call("PUT", f"/api/v1/tasks/{part_of(name)}", filled)
 
     async def classifier(self) -> Json:
         """What was learned about recognising tasks: examples, accuracy by cross-validation, threshold."""
@@ -248,14 +252,29 @@ class Podium:
         """The task a prompt would be taken for, with confidence, reason, the likeliest tasks and difficulty."""
         return await self.call("POST", "/api/v1/tasks/classify", {"text": text})
 
-    async def swap(self, task: str, to: str, *, strict: bool = False, reason: str = "") -> Json:
-        """Serve ``task`` by ``to`` from now on. The record's ``ok`` is false when the old one kept serving."""
-        body = {"to": to, "mode": "immediate", "strict": strict, "reason": reason}
-        return await self.call("POST", f"/api/v1/tasks/{_part(task)}/swap", body)
+    async def swap(
+        self,
+        task: str,
+        to: str,
+        *,
+        mode: str = "immediate",
+        plan: Mapping[str, Any] | None = None,
+        strict: bool = False,
+        reason: str = "",
+    ) -> Json:
+        """Serve ``task`` by ``to`` from now on. The record's ``ok`` is false when the old one kept serving.
+
+        With ``mode`` ``gradual``, ``shadow`` or ``ab`` a rollout begins and is returned at once; ``plan`` holds fields
+        of ``podium.domain.rollout.RolloutPlan``, and ``podium.rollouts`` follows it.
+        """
+        body: Json = {"to": to, "mode": mode, "strict": strict, "reason": reason}
+        if plan is not None:
+            body["plan"] = dict(plan)
+        return await self.call("POST", f"/api/v1/tasks/{part_of(task)}/swap", body)
 
     async def rollback(self, task: str, *, reason: str = "") -> Json:
         """Back to the version that served before."""
-        return await self.call("POST", f"/api/v1/tasks/{_part(task)}/rollback", {"reason": reason})
+        return await self.call("POST", f"/api/v1/tasks/{part_of(task)}/rollback", {"reason": reason})
 
     async def swaps(self, task: str | None = None) -> list[Json]:
         """Swap records, newest first."""
@@ -266,7 +285,7 @@ class Podium:
 
     async def explain(self, request_id: str) -> Explanation:
         """Why each attempt of a request went where it went, and what it cost."""
-        return explanation_of(await self.call("GET", f"/api/v1/decisions/{_part(request_id)}"))
+        return explanation_of(await self.call("GET", f"/api/v1/decisions/{part_of(request_id)}"))
 
     async def feedback(
         self,
@@ -324,6 +343,15 @@ class Podium:
         decoded = msgspec.json.decode(data) if data else {}
         return decoded if isinstance(decoded, dict) else {"items": decoded}
 
+    async def fetch(self, path: str, *, query: Mapping[str, Any] | None = None) -> bytes:
+        """The body of a GET as it is, whatever its type; an error reply is raised."""
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given, doseq=True)}" if given else path
+        status, headers, data = await self._send("GET", target, b"", {})
+        if status >= 400:
+            raise from_reply(status, data, headers.get("retry-after"))
+        return data
+
     async def _send(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
@@ -356,51 +384,3 @@ class Podium:
                 if time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.02)
-
-
-def origin_of(url: str) -> Origin:
-    """Where ``http(s)://HOST[:PORT]`` or ``unix:PATH`` listens. Raises ``InvalidRequest``."""
-    if url.startswith("unix:"):
-        return Origin(unix_path=Path(url.removeprefix("unix:")))
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError as error:
-        raise InvalidRequest(f"{url!r} is not the address of a server: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidRequest(f"{url!r} is not the address of a server; write http://HOST:PORT")
-    return Origin(host=parts.hostname, port=port, tls=ssl.create_default_context() if parts.scheme == "https" else None)
-
-
-def header_map(reply: HttpReply) -> dict[str, str]:
-    """Header values by lower-case name."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.headers}
-
-
-def _part(text: str) -> str:
-    """One path segment."""
-    return quote(text, safe="@:")
-
-
-def _chat(
-    prompt: Messages,
-    task: str | None,
-    model: str | None,
-    criteria: Criteria | None,
-    params: Mapping[str, Any],
-    *,
-    stream: bool,
-) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a chat request."""
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    body: Json = {"model": model or "auto", "messages": messages, **params}
-    if stream:
-        body["stream"] = True
-        body.setdefault("stream_options", {"include_usage": True})
-    headers = {}
-    if task is not None:
-        headers["x-podium-task"] = task
-    if criteria is not None:
-        given = {key: value for key, value in msgspec.to_builtins(criteria).items() if value is not None}
-        headers["x-podium-criteria"] = msgspec.json.encode(given).decode()
-    return msgspec.json.encode(body), headers
