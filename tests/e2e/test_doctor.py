@@ -74,6 +74,13 @@ def test_a_task_that_learns_is_listed_and_what_is_known_of_it_is_shown(pair: Ser
     assert "taught" in pair.ok("GET", "/api/v1/doctor")["learning"]["tasks_learning"]
     shown = pair.ok("GET", "/api/v1/tasks/taught")
     assert shown["findings"] == []
+    lately = shown["lately"]
+    assert sum(row["quality"]["weight"] for row in lately.values() if row["quality"]) == pytest.approx(40, rel=0.2)
+    for row in lately.values():
+        assert row["success"]["low"] < row["success"]["mean"] <= row["success"]["high"] <= 1.0
+        assert 0.0 < row["latency_ms"]["low"] < row["latency_ms"]["mean"] < row["latency_ms"]["high"]
+        assert row["energy_mwh"] is None or row["energy_mwh"]["mean"] > 0.0
+        assert set(row["missing"]) == {name for name, figure in row.items() if figure is None}
     learned = shown["learned"]
     assert learned["labels"] == {"too long": 10.0}
     assert learned["lessons"]["usual_quality"]["value"] == pytest.approx(0.5)
@@ -92,6 +99,7 @@ def test_a_task_that_learns_is_listed_and_what_is_known_of_it_is_shown(pair: Ser
     said = podium(pair, "tasks", "show", "taught").stdout
     assert "set by hand to 9,000" in said or "set by hand to 9000" in said
     assert "too long (10)" in said
+    assert "LATELY" in said
 
 
 def test_feedback_in_words_from_the_command_line(pair: Server):

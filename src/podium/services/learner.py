@@ -18,7 +18,7 @@ from podium.core import belief_file
 from podium.core.bandit import Bandit
 from podium.core.measurements import Measurements
 from podium.core.selection import ANY_TASK
-from podium.domain.belief import Belief
+from podium.domain.belief import Belief, Performance
 from podium.domain.decision import Feedback, Outcome
 from podium.domain.model import ModelVersion
 
@@ -142,6 +142,10 @@ class Learner:
                 size = self._bandit.claims.get(ref, (math.nan, math.nan))[1]
                 self._bandit.expect(ref, benchmark=total / count, log2_size=None if math.isnan(size) else size)
         self.meet(())
+
+    def measured(self, task: str, refs: Sequence[str]) -> Mapping[str, Performance]:
+        """What was measured of some versions on a task up to now; those nobody measured are left out."""
+        return self._measured.on(task, refs)
 
     # ------------------------------------------------------------ keeping
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from podium.core import posterior
 from podium.core.lessons import enhance_criteria, read_lessons
 from podium.domain.finding import Finding
 from podium.domain.task import Criteria, TaskSpec
@@ -42,6 +45,44 @@ def learned(services: Services, spec: TaskSpec) -> views.Json:
             "criteria": views.criteria(sharp),
         },
     }
+
+
+def lately(services: Services, spec: TaskSpec) -> views.Json:
+    """What is believed of each version on a task by what was seen lately: means, 90 % intervals, and what they rest on.
+
+    Figures nobody measured are null, and ``missing`` says so.
+    """
+    beliefs = services.selector.beliefs_on(spec.name)
+    seen = services.selector.evidence_of(spec.name)
+    measured = services.learner.measured(spec.name, sorted({*seen, *beliefs}))
+    rows: dict[str, views.Json] = {}
+    for ref in sorted({*measured, *(ref for ref, one in beliefs.items() if one.weight > 0.0)}):
+        figures: dict[str, views.Json | None] = dict.fromkeys(("quality", "success", *posterior.GAUGES))
+        belief, known = beliefs.get(ref), measured.get(ref)
+        if belief is not None and belief.weight > 0.0:
+            wide = posterior.Z * belief.sd
+            figures["quality"] = {
+                "mean": belief.mean,
+                "low": max(0.0, belief.mean - wide),
+                "high": min(1.0, belief.mean + wide),
+                "weight": belief.weight,
+            }
+        if known is not None:
+            if known.asked > 0.0:
+                figures["success"] = _figure(posterior.success(known))
+            for name in posterior.GAUGES:
+                gauge = getattr(known, name)
+                figures[name] = None if gauge is None else _figure(posterior.estimate(gauge))
+        missing = {name: _MISSING[name == "quality"] for name, figure in figures.items() if figure is None}
+        rows[ref] = {**figures, "missing": missing}
+    return rows
+
+
+_MISSING = ("no request reported it lately", "nobody scored an answer on this task")
+
+
+def _figure(found: posterior.Estimate) -> views.Json:
+    return {name: value for name, value in asdict(found).items() if value is not None}
 
 
 def _set(criteria: Criteria, lesson: str) -> object:

@@ -64,6 +64,7 @@ async def show_task(task: str, services: ServicesDep) -> views.Json:
     services.recorder.catch_up()
     return {
         **_view(services, spec),
+        "lately": learning.lately(services, spec),
         "learned": learning.learned(services, spec),
         "findings": learning.findings(services, spec),
     }
