@@ -175,9 +175,13 @@ class Swapper:
             self._publish(event)
         return done
 
+    def tasks_of(self, ref: str) -> tuple[str, ...]:
+        """The tasks bound to a version, by name."""
+        return tuple(sorted(task for task, binding in self._bindings.items() if binding.ref == ref))
+
     def refuse_if_bound(self, ref: str) -> None:
         """Raise ``Conflict`` when a task would be left without its version."""
-        tasks = sorted(task for task, binding in self._bindings.items() if binding.ref == ref)
+        tasks = self.tasks_of(ref)
         if tasks:
             raise Conflict(f"{ref} serves {', '.join(tasks)}; swap that to another version first")
         for rollout in self._rollouts().values():
