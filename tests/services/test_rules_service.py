@@ -349,3 +349,8 @@ async def test_a_refused_offer_is_told(tmp_path: Path):
         made.rollouts.refuse = "not now"
         await made.tick()
         assert made.last("follow.failed")["error"] == "not now"
+        made.rollouts.refuse = None
+        await made.tick()
+        assert made.rollouts.all == []
+        await made.tick(60.0)
+        assert [one.candidate for one in made.rollouts.all] == ["smol@2"], "it is offered again a minute later"

@@ -74,7 +74,12 @@ class Automation:
             rules=orders.rules,
         )
         self.following = Following(
-            steering=self.steering, registry=registry, store=store, rollouts=rollouts, followed=orders.followed
+            steering=self.steering,
+            registry=registry,
+            store=store,
+            rollouts=rollouts,
+            clock=clock,
+            followed=orders.followed,
         )
 
     def asked(self, task: str) -> AutoSwapRules:

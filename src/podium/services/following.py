@@ -15,13 +15,15 @@ import structlog
 
 from podium.domain.model import Lifecycle
 from podium.errors import PodiumError
-from podium.ports import Page, Store
+from podium.ports import Clock, Page, Store
 from podium.services.registry import Registry
 from podium.services.steering import FOLLOW, Rolling, Steering
 
 USABLE = frozenset({Lifecycle.READY, Lifecycle.ACTIVE})
 HISTORY = 200
 """Rollouts and swaps of a task that are looked through for an earlier offer."""
+RETRY_S = 60.0
+"""Until a refused offer is made again."""
 _log = structlog.get_logger("podium.following")
 
 
@@ -45,14 +47,18 @@ class Following:
         registry: Registry,
         store: Store,
         rollouts: Rolling,
+        clock: Clock,
         followed: Mapping[str, str],
     ) -> None:
         self._steering = steering
         self._registry = registry
         self._store = store
         self._rollouts = rollouts
+        self._clock = clock
         self.followed = followed
         self._offered: set[tuple[str, str]] = set()
+        self._refused: dict[str, float] = {}
+        """When an offer was refused, by task; of a clock that never goes back."""
         self._acting: dict[str, asyncio.Task[None]] = {}
 
     async def look(self) -> tuple[Next, ...]:
@@ -62,7 +68,8 @@ class Following:
     async def tick(self) -> None:
         """Offer what is new. Raises nothing of a single task."""
         for task, model in tuple(self.followed.items()):
-            if task in self._acting:
+            now = self._clock.monotonic()
+            if task in self._acting or 0 <= now - self._refused.get(task, now - RETRY_S) < RETRY_S:
                 continue
             try:
                 found = await self._next(task, model)
@@ -115,6 +122,9 @@ class Following:
             self._steering.say("follow.ordered", task, model=found.model, to=to, mode=mode, reason=reason)
             moved = await self._steering.move(task, to, immediate=first, by=FOLLOW, reason=reason)
             error = None if moved.ok else moved.error
+            if error is not None and moved.id is None:  # it was not even begun: something else goes on
+                self._offered.discard((task, to))
+                self._refused[task] = self._clock.monotonic()
         except Exception as failure:  # noqa: BLE001 - nobody waits for this work, so that nobody else would say it
             _log.exception("a task could not follow its model", task=task)
             error = failure.message if isinstance(failure, PodiumError) else f"{type(failure).__name__}: {failure}"
