@@ -18,6 +18,7 @@ SWEEP_S = 0.25
 PAIRS_AT_ONCE = 2_000
 """Beliefs that one sweep may make anew, so that it holds the event loop up for some 20 ms at most."""
 SAVE_S = 0.8
+ROLLOUTS_S = 1.0
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
 
@@ -50,6 +51,15 @@ class Maintenance:
                 await keep_learned(services.store, services.learner, services.clock)
             except PodiumError as error:
                 _log.warning("what was learned could not be kept", error=error.message)
+
+    async def rollouts(self) -> None:
+        """Look at what the evidence of rollouts allows, about once a second."""
+        while True:
+            await asyncio.sleep(ROLLOUTS_S)
+            try:
+                await self._services.rollouts.tick()
+            except Exception:  # noqa: BLE001 - no rollout may be left alone because a round went wrong
+                _log.exception("a round over the rollouts failed")
 
     async def hourly(self) -> None:
         """Retire what has been kept warm long enough, and keep the log within its bounds."""

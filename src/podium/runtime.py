@@ -13,7 +13,7 @@ import json
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +48,8 @@ from podium.services.policy import Policy
 from podium.services.pool import MB, Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
+from podium.services.rollouts.foresight import foresight
+from podium.services.rollouts.service import Rollouts
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
@@ -312,6 +314,26 @@ async def _webhooks(
     return webhooks
 
 
+async def _go_on(services: Services, recorded: Recorded, stack: contextlib.AsyncExitStack) -> None:
+    """Take up what the last run left unfinished."""
+    await services.swapper.settle(recorded.unfinished_swaps)
+    services.directives.resume()
+    stack.push_async_callback(services.rollouts.close)
+    stack.callback(services.recorder.catch_up)  # what was answered last is evidence too
+    await services.rollouts.resume()
+    services.webhooks.start()
+
+
+def _both(*hearers: Callable[..., None]) -> Callable[..., None]:
+    """One callback that tells each of them."""
+
+    def tell(*facts: object) -> None:
+        for hear in hearers:
+            hear(*facts)
+
+    return tell
+
+
 async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: contextlib.AsyncExitStack) -> Gateway:
     clock = SystemClock()
     recorded = await store.load()
@@ -346,8 +368,9 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         knowledge=recorded.knowledge,
         on_evidence=policy.learn,
         on_outcomes=learner.outcomes,
-        on_feedback=learner.feedback,
-        on_revision=learner.revised,
+        on_pairs=lambda pairs: rollouts.observed(pairs),  # noqa: PLW0108 - they are built after the recorder
+        on_feedback=_both(learner.feedback, lambda said: rollouts.scored(said)),  # noqa: PLW0108 - as above
+        on_revision=_both(learner.revised, lambda said, before: rollouts.scored(said, before)),  # noqa: PLW0108 - as above
         flush_interval_s=config.recording.flush_ms / 1000,
         capacity=config.recording.buffer,
     )
@@ -415,6 +438,23 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         publish=bus.publish,
         bindings={binding.task: binding for binding in recorded.bindings},
         load_timeout_s=config.pool.load_timeout_s,
+        rollouts=lambda: rollouts.by_task,
+    )
+    rollouts = Rollouts(
+        store=store,
+        ledger=store,
+        registry=registry,
+        tasks=tasks,
+        policy=policy,
+        swapper=swapper,
+        onboarding=onboarding,
+        pool=gateway_pool,
+        clock=clock,
+        new_id=front.new_id,
+        publish=bus.publish,
+        load_timeout_s=config.pool.load_timeout_s,
+        detects=foresight(policy, recorder.knowledge.of),
+        alone=True,  # this process holds the lock of the home
     )
     warnings: list[str] = [*store.warnings, *forgotten]
 
@@ -429,6 +469,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         pool=gateway_pool,
         directives=directives,
         swapper=swapper,
+        rollouts=rollouts,
         gateway=front,
         recorder=recorder,
         learner=learner,
@@ -448,16 +489,21 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         warnings=lambda: (*warnings, *webhooks.problems()),
     )
     gateway = cls(config, services, DataPlane(front, registry), host)
-    await swapper.settle(recorded.unfinished_swaps)
-    directives.resume()
-    webhooks.start()
+    await _go_on(services, recorded, stack)
     maintenance = Maintenance(services, meter, config.recording)
 
     async def declared() -> None:
         warnings.extend(await gateway.declare())
 
     await stack.enter_async_context(
-        _background(maintenance.sweep(), maintenance.learned(), maintenance.hourly(), declared(), classifier.run())
+        _background(
+            maintenance.sweep(),
+            maintenance.learned(),
+            maintenance.hourly(),
+            maintenance.rollouts(),
+            declared(),
+            classifier.run(),
+        )
     )
     stack.push_async_callback(gateway.stop_serving)
     return gateway

@@ -17,6 +17,7 @@ from podium.services.policy import Policy
 from podium.services.pool import Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
+from podium.services.rollouts.service import Rollouts
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
@@ -33,6 +34,7 @@ class Services:
     pool: Pool
     directives: Directives
     swapper: Swapper
+    rollouts: Rollouts
     gateway: Gateway
     recorder: Recorder
     learner: Learner
