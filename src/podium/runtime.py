@@ -34,6 +34,8 @@ from podium.sandbox import Sandbox
 from podium.server.http import HttpServer
 from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
+from podium.services.batch_rollouts import BatchRollouts
+from podium.services.batches import Batches
 from podium.services.benchmark import Benchmarks
 from podium.services.benchmark_answers import PoolAnswers
 from podium.services.classifier import TaskClassifier
@@ -50,6 +52,7 @@ from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.rollouts.foresight import foresight
 from podium.services.rollouts.service import Rollouts
+from podium.services.schedules import Schedules
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
@@ -196,6 +199,7 @@ class Gateway:
         self.services.classifier.learn = new.selection.learn_tasks
         self.services.recorder.knowledge.enhance = new.selection.enhance
         self.services.selector.refresh()
+        self.services.schedules.windows = {name: entry.window(name) for name, entry in new.windows.items()}
         await self.services.webhooks.configure(hooks(new, os.environ))
         problems += self.services.webhooks.problems()
         summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
@@ -321,6 +325,8 @@ async def _go_on(services: Services, recorded: Recorded, stack: contextlib.Async
     stack.push_async_callback(services.rollouts.close)
     stack.callback(services.recorder.catch_up)  # what was answered last is evidence too
     await services.rollouts.resume()
+    stack.push_async_callback(services.schedules.close)
+    await services.schedules.resume()
     services.webhooks.start()
 
 
@@ -456,6 +462,25 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         detects=foresight(policy, recorder.knowledge.of),
         alone=True,  # this process holds the lock of the home
     )
+    schedules = Schedules(
+        store=store,
+        at_once=Batches(
+            swapper=swapper,
+            registry=registry,
+            pool=gateway_pool,
+            onboarding=onboarding,
+            store=store,
+            clock=clock,
+            publish=bus.publish,
+            load_timeout_s=config.pool.load_timeout_s,
+        ),
+        gradually=BatchRollouts(swapper, rollouts),
+        clock=clock,
+        new_id=front.new_id,
+        publish=bus.publish,
+        windows={name: entry.window(name) for name, entry in config.windows.items()},
+        known=tasks.ensure,
+    )
     warnings: list[str] = [*store.warnings, *forgotten]
 
     async def reload() -> Mapping[str, object]:
@@ -470,6 +495,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         directives=directives,
         swapper=swapper,
         rollouts=rollouts,
+        schedules=schedules,
         gateway=front,
         recorder=recorder,
         learner=learner,
@@ -501,6 +527,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
             maintenance.learned(),
             maintenance.hourly(),
             maintenance.rollouts(),
+            schedules.run(),
             declared(),
             classifier.run(),
         )

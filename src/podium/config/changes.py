@@ -53,6 +53,8 @@ def difference(old: Config, new: Config) -> Difference:
         live.append("fallbacks")
     if old.rules != new.rules:
         live.append("rules")
+    if old.windows != new.windows:
+        live.append("windows")
     if old.webhooks != new.webhooks:
         live.append("webhooks")
     inherited: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
 from podium.config.values import SOURCES, Config, ModelEntry, Settings
 from podium.config.webhooks import webhook_problems
-from podium.errors import ConfigError
+from podium.errors import ConfigError, InvalidRequest
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
@@ -186,7 +186,18 @@ def _check(settings: Settings) -> list[Problem]:
     for name, model in settings.models.items():
         problems += _check_model(name, model)
     problems += _check_autoswap(settings)
+    problems += _check_windows(settings)
     return problems
+
+
+def _check_windows(settings: Settings) -> list[Problem]:
+    found = []
+    for name, entry in settings.windows.items():
+        try:
+            entry.window(name)
+        except InvalidRequest as error:
+            found.append(Problem(("windows", name, error.param or "cron"), error.message))
+    return found
 
 
 def _check_autoswap(settings: Settings) -> list[Problem]:

@@ -17,6 +17,7 @@ from msgspec import Meta
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.pool import Pool
 from podium.config.rules import RuleEntry
+from podium.config.schedules import WindowEntry
 from podium.config.webhooks import WebhookEntry
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.directive import Directive
@@ -218,6 +219,9 @@ class Settings:
     tasks: Annotated[Mapping[str, TaskEntry], Meta(description="Tasks by name")] = field(default_factory=dict)
     rules: Annotated[Mapping[str, RuleEntry], Meta(description="When a fact crosses a line, move a task")] = field(
         default_factory=dict
+    )
+    windows: Annotated[Mapping[str, WindowEntry], Meta(description="Maintenance windows for schedules, by name")] = (
+        field(default_factory=dict)
     )
     fallbacks: Annotated[
         Mapping[str, tuple[str, ...]],

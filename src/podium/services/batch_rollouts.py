@@ -39,8 +39,6 @@ class Orders(Protocol):
 
     async def listed(self, task: str | None, page: Page) -> tuple[Rollout, ...]: ...
 
-    def on(self, task: str) -> Rollout | None: ...
-
 
 class BatchRollouts:
     """Carries batches of rollouts out."""
@@ -76,7 +74,7 @@ class BatchRollouts:
         under_way = await self._of(batch, swaps)
         if not under_way:
             waiting = to_move(self._swapper, swaps)
-            _, problems = drafts(self._swapper, self._rollouts.on, waiting, strict=plan.strict, by=by, reason=reason)
+            _, problems = drafts(self._swapper, waiting, strict=plan.strict, by=by, reason=reason)
             if problems:
                 return BatchResult(ok=False, says=f"nothing began: {'; '.join(problems)}")
         try:

@@ -63,7 +63,6 @@ class Batches:
         clock: Clock,
         publish: Callable[[Event], None],
         load_timeout_s: float,
-        rolling: Callable[[str], Rollout | None],
     ) -> None:
         self._swapper = swapper
         self._registry = registry
@@ -73,8 +72,6 @@ class Batches:
         self._clock = clock
         self._publish = publish
         self._timeout = load_timeout_s
-        self._rolling = rolling
-        """The open rollout of a task."""
 
     def resolved(self, swaps: Sequence[PlannedSwap]) -> tuple[PlannedSwap, ...]:
         """With full references. Raises ``NotFound``, and ``Conflict`` for retired versions."""
@@ -108,7 +105,7 @@ class Batches:
             if not moving:
                 return BatchResult(ok=True, says="every task is served by its version already")
             why = f"{reason} [{batch}]".strip()
-            begin, problems = drafts(self._swapper, self._rolling, moving, strict=strict, by=by, reason=why)
+            begin, problems = drafts(self._swapper, moving, strict=strict, by=by, reason=why)
             if problems:
                 return BatchResult(ok=False, says=f"nothing moved: {'; '.join(problems)}")
             begun: list[Swap] = []
@@ -176,24 +173,15 @@ def to_move(swapper: Swapper, swaps: Sequence[PlannedSwap]) -> tuple[PlannedSwap
 
 
 def drafts(
-    swapper: Swapper,
-    rolling: Callable[[str], Rollout | None],
-    swaps: Sequence[PlannedSwap],
-    *,
-    strict: bool,
-    by: str,
-    reason: str,
+    swapper: Swapper, swaps: Sequence[PlannedSwap], *, strict: bool, by: str, reason: str
 ) -> tuple[list[Swap], list[str]]:
     """All that can begin, and what is wrong with the others."""
     begin, problems = [], []
     for swap in swaps:
-        if (under_way := rolling(swap.task)) is not None:
-            problems.append(f"{swap.task} is in rollout {under_way.id}; wait for its end or abort it")
-            continue
         try:
             begin.append(swapper.draft(swap.task, swap.to, strict=strict, by=by, reason=reason))
         except PodiumError as error:
-            problems.append(error.message)
+            problems.append(f"{swap.task}: {error.message}")
     return begin, problems
 
 

@@ -18,6 +18,7 @@ from podium.services.pool import Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.rollouts.service import Rollouts
+from podium.services.schedules import Schedules
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
@@ -35,6 +36,7 @@ class Services:
     directives: Directives
     swapper: Swapper
     rollouts: Rollouts
+    schedules: Schedules
     gateway: Gateway
     recorder: Recorder
     learner: Learner
