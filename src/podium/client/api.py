@@ -19,6 +19,7 @@ import msgspec
 
 from podium.client.discovery import find_server
 from podium.client.failures import from_reply
+from podium.client.following import follow, on_event
 from podium.client.results import Explanation, Result, explanation_of, text_of
 from podium.client.rollouts import Rollouts
 from podium.client.streaming import Stream
@@ -132,7 +133,7 @@ class Podium:
     ) -> AsyncIterator[Stream]:
         """``async with podium.stream(…) as stream: async for piece in stream: …``; leaving stops the answer."""
         body, headers = chat_of(prompt, task, model, criteria, params, stream=True)
-        reply = await self._request("POST", "/v1/chat/completions", body, headers)
+        reply = await self.request("POST", "/v1/chat/completions", body, headers)
         try:
             if reply.status >= 400:
                 raise from_reply(reply.status, await reply.read(), header_map(reply).get("retry-after"))
@@ -319,10 +320,17 @@ class Podium:
         """What was found on this machine and what to do next."""
         return await self.call("GET", "/api/v1/doctor")
 
-    async def events(self, after: int = 0) -> list[Json]:
-        """Recorded events with ids greater than ``after``, oldest first."""
-        found = await self.call("GET", "/api/v1/events", query={"after": after})
+    async def events(self, after: int = 0, *, kinds: Sequence[str] = (), limit: int = 100) -> list[Json]:
+        """Recorded events with ids greater than ``after``, oldest first; ``kinds`` are patterns such as ``swap.*``."""
+        found = await self.call("GET", "/api/v1/events", query={"after": after, "kind": list(kinds), "limit": limit})
         return list(found["events"])
+
+    follow = follow
+    on_event = on_event
+
+    async def webhooks(self) -> list[Json]:
+        """Who is told of events, and how that goes."""
+        return list((await self.call("GET", "/api/v1/webhooks"))["webhooks"])
 
     async def reload(self) -> Json:
         """Read the configuration file again and apply the difference."""
@@ -334,34 +342,36 @@ class Podium:
         self, method: str, path: str, body: object = None, *, query: Mapping[str, Any] | None = None
     ) -> Json:
         """One JSON exchange with any route of the gateway; an error reply is raised."""
-        given = {key: value for key, value in (query or {}).items() if value is not None}
-        target = f"{path}?{urlencode(given, doseq=True)}" if given else path
         encoded = msgspec.json.encode(body) if body is not None else b""
-        status, headers, data = await self._send(method, target, encoded, {"accept": "application/json"})
-        if status >= 400:
-            raise from_reply(status, data, headers.get("retry-after"))
+        data = await self._answer(method, path, query, encoded, {"accept": "application/json"})
         decoded = msgspec.json.decode(data) if data else {}
         return decoded if isinstance(decoded, dict) else {"items": decoded}
 
     async def fetch(self, path: str, *, query: Mapping[str, Any] | None = None) -> bytes:
         """The body of a GET as it is, whatever its type; an error reply is raised."""
+        return await self._answer("GET", path, query, b"", {})
+
+    async def _answer(
+        self, method: str, path: str, query: Mapping[str, Any] | None, body: bytes, headers: Mapping[str, str]
+    ) -> bytes:
         given = {key: value for key, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given, doseq=True)}" if given else path
-        status, headers, data = await self._send("GET", target, b"", {})
+        status, found, data = await self._send(method, target, body, headers)
         if status >= 400:
-            raise from_reply(status, data, headers.get("retry-after"))
+            raise from_reply(status, data, found.get("retry-after"))
         return data
 
     async def _send(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
-        reply = await self._request(method, path, body, headers)
+        reply = await self.request(method, path, body, headers)
         try:
             return reply.status, header_map(reply), await reply.read()
         finally:
             reply.close()
 
-    async def _request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> HttpReply:
+    async def request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> HttpReply:
+        """One exchange whose answer is still coming; close what comes back."""
         typed = {"content-type": "application/json"} if body else {}
         lines = {**self._headers, **typed, **headers}
         return await self._http.request(

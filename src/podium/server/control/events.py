@@ -102,11 +102,11 @@ async def _live(services: Services, after: int | None, kinds: tuple[str, ...]) -
     news = services.events.follow()
     try:
         oldest, newest = await services.event_log.event_bounds()
-        at = newest if after is None else after
-        yield b": listening\nretry: 2000\n\n"
-        if at > newest:
-            yield _frame(0, "lost", {"after": at, "why": "the record was replaced; this is all of the new one"})
-            at = 0
+        asked = newest if after is None else after
+        at = asked if asked <= newest else 0
+        yield b": listening\nid: %d\nretry: 2000\n\n" % at
+        if asked > newest:
+            yield _frame(0, "lost", {"after": asked, "why": "the record was replaced; this is all of the new one"})
         while not services.events.closing:
             news.clear()
             if at < oldest - 1:
