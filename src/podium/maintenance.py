@@ -19,6 +19,7 @@ PAIRS_AT_ONCE = 2_000
 """Beliefs that one sweep may make anew, so that it holds the event loop up for some 20 ms at most."""
 SAVE_S = 0.8
 ROLLOUTS_S = 1.0
+ORDERS_S = 1.0
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
 
@@ -60,6 +61,12 @@ class Maintenance:
                 await self._services.rollouts.tick()
             except Exception:  # noqa: BLE001 - no rollout may be left alone because a round went wrong
                 _log.exception("a round over the rollouts failed")
+
+    async def standing_orders(self) -> None:
+        """Look at the facts that rules ask about, and at models that tasks follow, about once a second."""
+        while True:
+            await asyncio.sleep(ORDERS_S)
+            await self._services.automation.tick()
 
     async def hourly(self) -> None:
         """Retire what has been kept warm long enough, and keep the log within its bounds."""

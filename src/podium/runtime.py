@@ -21,6 +21,7 @@ from typing import IO, Any
 from podium import seeds
 from podium._version import __version__
 from podium.config import Config, Difference, difference, prepare_home, reread
+from podium.config.automation import standing_orders
 from podium.core.belief_file import UnreadableBeliefs
 from podium.domain.request import Ticket
 from podium.domain.swap import Event
@@ -34,6 +35,7 @@ from podium.sandbox import Sandbox
 from podium.server.http import HttpServer
 from podium.server.limits import Limits
 from podium.server.openai import DataPlane, random_prefix
+from podium.services.automation import Automation
 from podium.services.batch_rollouts import BatchRollouts
 from podium.services.batches import Batches
 from podium.services.benchmark import Benchmarks
@@ -173,6 +175,7 @@ class Gateway:
         async with self._reloading:
             new = new or reread(self.config)
             check_strategies(self.services.selector, new)
+            self.services.automation.check(standing_orders(new), declared_names(new))
             changes = difference(self.config, new)
             old, self.config = self.config, new
             try:
@@ -200,6 +203,7 @@ class Gateway:
         self.services.recorder.knowledge.enhance = new.selection.enhance
         self.services.selector.refresh()
         self.services.schedules.windows = {name: entry.window(name) for name, entry in new.windows.items()}
+        self.services.automation.configure(standing_orders(new))
         await self.services.webhooks.configure(hooks(new, os.environ))
         problems += self.services.webhooks.problems()
         summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
@@ -237,6 +241,14 @@ def check_strategies(policy: Policy, config: Config) -> None:
             policy.check_strategy(strategy, config.selection.weights)
         except PodiumError as error:
             raise ConfigError(f"{where}.strategy: {error.message}") from None
+
+
+def declared_names(config: Config) -> tuple[str, ...]:
+    """What the configuration makes: models, with their version where it says one, and tasks as ``task:NAME``."""
+    models = [
+        name if "@" in name or not one.version else f"{name}@{one.version}" for name, one in config.models.items()
+    ]
+    return (*models, *(f"task:{name}" for name in config.tasks))
 
 
 async def apply_models(
@@ -327,6 +339,7 @@ async def _go_on(services: Services, recorded: Recorded, stack: contextlib.Async
     await services.rollouts.resume()
     stack.push_async_callback(services.schedules.close)
     await services.schedules.resume()
+    stack.push_async_callback(services.automation.close)
     services.webhooks.start()
 
 
@@ -343,7 +356,6 @@ def _both(*hearers: Callable[..., None]) -> Callable[..., None]:
 async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: contextlib.AsyncExitStack) -> Gateway:
     clock = SystemClock()
     recorded = await store.load()
-    prefix = random_prefix()
     host = Host()
     catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ))
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
@@ -373,10 +385,18 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         evidence=recorded.evidence,
         knowledge=recorded.knowledge,
         on_evidence=policy.learn,
-        on_outcomes=learner.outcomes,
+        on_outcomes=_both(learner.outcomes, lambda ended: automation.outcomes(ended)),  # noqa: PLW0108 - as below
         on_pairs=lambda pairs: rollouts.observed(pairs),  # noqa: PLW0108 - they are built after the recorder
-        on_feedback=_both(learner.feedback, lambda said: rollouts.scored(said)),  # noqa: PLW0108 - as above
-        on_revision=_both(learner.revised, lambda said, before: rollouts.scored(said, before)),  # noqa: PLW0108 - as above
+        on_feedback=_both(
+            learner.feedback,
+            lambda said: rollouts.scored(said),  # noqa: PLW0108 - as above
+            lambda said: automation.scored(said),  # noqa: PLW0108 - as above
+        ),
+        on_revision=_both(
+            learner.revised,
+            lambda said, before: rollouts.scored(said, before),  # noqa: PLW0108 - as above
+            lambda said, before: automation.scored(said, before),  # noqa: PLW0108 - as above
+        ),
         flush_interval_s=config.recording.flush_ms / 1000,
         capacity=config.recording.buffer,
     )
@@ -415,7 +435,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         recorder=recorder,
         clock=clock,
         limits=gateway_limits(config),
-        id_prefix=prefix,
+        id_prefix=random_prefix(),
         classifier=classifier,
     )
     onboarding = Onboarding(
@@ -481,6 +501,22 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         windows={name: entry.window(name) for name, entry in config.windows.items()},
         known=tasks.ensure,
     )
+    automation = Automation(
+        swapper=swapper,
+        rollouts=rollouts,
+        policy=policy,
+        registry=registry,
+        tasks=tasks,
+        knowledge=recorder.knowledge,
+        host=host,
+        pool=gateway_pool,
+        store=store,
+        clock=clock,
+        emit=bus.emit,
+        bindings=recorded.bindings,
+        orders=standing_orders(config),
+        declared=declared_names(config),
+    )
     warnings: list[str] = [*store.warnings, *forgotten]
 
     async def reload() -> Mapping[str, object]:
@@ -496,6 +532,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         swapper=swapper,
         rollouts=rollouts,
         schedules=schedules,
+        automation=automation,
         gateway=front,
         recorder=recorder,
         learner=learner,
@@ -512,7 +549,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         reload=reload,
         version=__version__,
         started_at=clock.now(),
-        warnings=lambda: (*warnings, *webhooks.problems()),
+        warnings=lambda: (*warnings, *webhooks.problems(), *automation.problems()),
     )
     gateway = cls(config, services, DataPlane(front, registry), host)
     await _go_on(services, recorded, stack)
@@ -520,6 +557,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
 
     async def declared() -> None:
         warnings.extend(await gateway.declare())
+        await maintenance.standing_orders()  # a declared binding comes before what a rule says
 
     await stack.enter_async_context(
         _background(

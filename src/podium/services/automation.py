@@ -28,7 +28,7 @@ from podium.services.tasks import Tasks
 
 
 class Automation:
-    """One per gateway, used from its event loop only."""
+    """One per gateway, used from its event loop only. With ``declared``, ``orders`` are checked; see ``check``."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Automation:
         emit: Callable[[Event], None],
         bindings: Iterable[Binding],
         orders: StandingOrders,
+        declared: Iterable[str] | None = None,
     ) -> None:
         self.orders = orders
         self._registry = registry
@@ -81,6 +82,8 @@ class Automation:
             clock=clock,
             followed=orders.followed,
         )
+        if declared is not None:
+            self.check(orders, declared)
 
     def asked(self, task: str) -> AutoSwapRules:
         """The rules of auto-swap in force for a task."""

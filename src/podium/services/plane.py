@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from podium.ports import Clock, EventLog, HostProbe, Provider, Store
+from podium.services.automation import Automation
 from podium.services.benchmark import Benchmarks
 from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
@@ -36,6 +37,7 @@ class Services:
     directives: Directives
     swapper: Swapper
     rollouts: Rollouts
+    automation: Automation
     schedules: Schedules
     gateway: Gateway
     recorder: Recorder
