@@ -93,7 +93,7 @@ def test_a_candidate_without_a_required_capability_is_blocked_with_the_gap(serve
     [
         ({"to": "nothing@1"}, 404, "nothing"),
         ({"to": "m@a"}, 409, "already"),
-        ({"to": "m@b", "mode": "gradual"}, 400, "gradual"),
+        ({"to": "m@b", "mode": "immediate", "plan": {}}, 400, "gradual"),
         ({"to": "m@b", "mode": "sideways"}, 400, "sideways"),
         ({"too": "m@b"}, 400, "to"),
     ],

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from podium import __version__
-from podium.cli import answers, bench, classification, configuration, evaluation, insight, models, pool, serving, tasks
+from podium.cli import (
+    answers,
+    bench,
+    classification,
+    configuration,
+    evaluation,
+    insight,
+    models,
+    pool,
+    rollouts,
+    serving,
+    swapping,
+    tasks,
+)
 from podium.errors import PodiumError
 
 app = typer.Typer(
@@ -45,8 +58,9 @@ for instance_command in (pool.ps, pool.load, pool.unload, pool.pin, pool.keep):
 app.add_typer(tasks.app, name="tasks")
 app.command()(classification.classify)
 tasks.app.command()(classification.classify)
-for task_command in (tasks.swap, tasks.rollback):
-    app.command()(task_command)
+for move in (swapping.swap, swapping.rollback):
+    app.command()(move)
+app.add_typer(rollouts.app, name="rollouts")
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
 app.add_typer(bench.app, name="bench")

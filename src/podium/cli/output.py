@@ -16,6 +16,11 @@ def emit_json(data: object) -> None:
     sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None, default=str) + "\n")
 
 
+def json_line(data: object) -> str:
+    """One JSON document on one line, for streams of them."""
+    return json.dumps(data, default=str)
+
+
 def say(text: str = "") -> None:
     """A line on stdout."""
     sys.stdout.write(text + "\n")

@@ -1,4 +1,4 @@
-"""``podium tasks``, ``swap`` and ``rollback``: what tasks ask for, and which version serves them."""
+"""``podium tasks``: what tasks ask for, and which version serves them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium.cli import classification, output
-from podium.cli.session import AsJson, ask, fail
+from podium.cli.session import AsJson, ask
 from podium.domain.task import Preference
 from podium.errors import NotFound
 
@@ -148,39 +148,3 @@ def set_task(
         output.emit_json(one)
     else:
         output.say(f"{one['task']}: {limits(one['criteria']) or 'no limits'}; strategy {one['strategy']}")
-
-
-def swap(
-    task: Task,
-    to: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="The version that shall serve it.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Also refuse when it did worse before.")] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Serve a task by another version, without dropping a request."""
-    output.note(f"checking and warming {to} …")
-    report(ask(lambda podium: podium.swap(task, to, strict=strict, reason=reason)), as_json)
-
-
-def rollback(
-    task: Task,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Go back to the version that served the task before."""
-    report(ask(lambda podium: podium.rollback(task, reason=reason)), as_json)
-
-
-def report(record: dict[str, Any], as_json: bool) -> None:
-    """Show a swap record; exit 1 when the traffic did not move."""
-    if as_json:
-        output.emit_json(record)
-    elif record["ok"]:
-        before = record["before"] or "selection"
-        output.say(f"{record['task']}: {before} → {record['after']}")
-        took = f"moved in {output.cell(record['swap_ms'])} ms"
-        output.note(f"{took}, loaded in {output.cell(record['load_ms'])} ms" if record["load_ms"] else took)
-        for warning in (record["compatibility"] or {}).get("warnings", ()):
-            output.note(f"warning: {warning}")
-    if not record["ok"]:
-        raise fail(f"{record['after']} did not take over {record['task']}: {record['error']}")

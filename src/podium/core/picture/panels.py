@@ -82,6 +82,7 @@ def differences(canvas: Canvas, curve: Curves, place: Place) -> None:
     if (line := limit_difference(curve)) is not None:
         canvas.line((frame.left, frame.y(line)), (frame.right, frame.y(line)), "limit")
         labels.append((frame.y(line), f"limit {words.gap(curve.metric, line)}", "ink"))
+    _whisker(canvas, frame, curve.points[-1])
     found = [
         (point.at, point.candidate - point.baseline)
         for point in curve.points
@@ -92,6 +93,16 @@ def differences(canvas: Canvas, curve: Curves, place: Place) -> None:
         canvas.path([[*_spots(frame, found), (frame.x(curve.end), frame.y(value))]], "candidate")
         labels.append((frame.y(value), words.gap(curve.metric, value), "of-candidate strong"))
     right_labels(canvas, frame, labels)
+
+
+def _whisker(canvas: Canvas, frame: Frame, last: TracePoint) -> None:
+    """The latest bounds beside the right edge, so that they are seen however late they came."""
+    if last.lower is None or last.upper is None:
+        return
+    column, top, bottom = frame.right + 6, frame.y(last.upper), frame.y(last.lower)
+    canvas.line((column, top), (column, bottom), "candidate")
+    for row in (top, bottom):
+        canvas.line((column - 3, row), (column + 3, row), "candidate")
 
 
 def traffic(canvas: Canvas, curve: Curves, place: Place) -> None:
@@ -134,7 +145,7 @@ def right_labels(canvas: Canvas, frame: Frame, labels: list[tuple[float, str, st
             most = frame.bottom + 4 if index == len(placed) - 1 else placed[index + 1][0] - LEAST_GAP
             placed[index][0] = min(placed[index][0], most)
     for (_, text, style), (row,) in zip(ordered, placed, strict=True):
-        canvas.text((frame.right + 10, row + 4), text, style)
+        canvas.text((frame.right + 14, row + 4), text, style)
 
 
 def _scale(canvas: Canvas, frame: Frame, metric: Metric, *, signed: bool = False) -> None:

@@ -86,13 +86,14 @@ def validated(rollout: Rollout) -> str:
     found = rollout.validation
     if found is None:
         return ""
-    if found.missing is not None or found.candidate_score is None:
+    if found.candidate_score is None:
         return f"not measured: {found.missing or 'no score'}"
     against = "" if found.baseline_score is None else f" against {found.baseline_score:.3f}"
     bounds = ""
     if found.lower is not None and found.upper is not None:
         bounds = f" (difference {found.lower:+.3f} to {found.upper:+.3f})"
-    return f"{found.candidate_score:.3f}{against}{bounds} on {found.items} items of {found.suite}"
+    aside = f" ({found.missing})" if found.missing else ""
+    return f"{found.candidate_score:.3f}{against}{bounds} on {found.items} items of {found.suite}{aside}"
 
 
 def aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:

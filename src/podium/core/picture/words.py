@@ -93,7 +93,7 @@ def duration(seconds: float) -> str:
     """``2 h 10 min``, ``42 min``, ``38 s``; never negative."""
     left = max(0.0, seconds)
     if left < 10:
-        return f"{left:.2g} s"
+        return f"{left:.3g} s"
     if left < 120:
         return f"{left:.0f} s"
     minutes = round(left / 60)

@@ -6,17 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from podium.domain.rollout import RolloutMode
 from podium.domain.task import TaskSpec
+from podium.errors import InvalidRequest
 from podium.ports import Page
-from podium.server import views
+from podium.server import rollout_views, views
 from podium.server.control import learning
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
+from podium.server.control.described import errors
 from podium.server.criteria import read_criteria
+from podium.server.rollout_plans import PlanBody, read_plan
 from podium.services.plane import Services
 
 router = APIRouter(tags=["tasks"])
+IMMEDIATE = "immediate"
 
 
 class TaskBody(BaseModel):
@@ -34,7 +40,12 @@ class SwapBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     to: str
-    mode: str = "immediate"
+    mode: str = Field(
+        default=IMMEDIATE,
+        description="At once; a growing share by evidence; answers that nobody sees; a fixed split.",
+        json_schema_extra={"enum": [IMMEDIATE, *RolloutMode]},
+    )
+    plan: PlanBody | None = Field(default=None, description="How a rollout goes; not for mode immediate.")
     strict: bool = False
     reason: str = ""
 
@@ -88,11 +99,38 @@ async def set_task(task: str, body: TaskBody, services: ServicesDep) -> views.Js
     return _view(services, spec)
 
 
-@router.post("/tasks/{task}/swap")
-async def swap_task(task: str, body: SwapBody, services: ServicesDep, actor: Actor) -> views.Json:
-    """Replace the version that serves a task. A swap that fails is a result with ``ok: false``."""
-    done = await services.swapper.swap(task, body.to, mode=body.mode, strict=body.strict, by=actor, reason=body.reason)
-    return views.swap(done)
+@router.post(
+    "/tasks/{task}/swap",
+    response_model=views.Json,
+    responses={
+        202: {"model": rollout_views.RolloutView, "description": "Modes gradual, shadow, ab: it has begun"},
+        **errors(
+            e400="the body or the plan is wrong; `param` names the field",
+            e404="there is no such version",
+            e409="it serves already, is retired, or a rollout is open on the task",
+            e503="the order could not be recorded",
+        ),
+    },
+)
+async def swap_task(task: str, body: SwapBody, services: ServicesDep, actor: Actor) -> views.Json | Response:
+    """Replace the version that serves a task. At once: a swap that fails is a result with ``ok: false``.
+
+    Modes gradual, shadow and ab answer 202 with a rollout, which goes on by itself; ``/rollouts/{id}`` follows it.
+    """
+    if body.mode == IMMEDIATE:
+        if body.plan is not None:
+            raise InvalidRequest(
+                "a plan is for mode gradual, shadow or ab; leave it out or name the mode", param="plan"
+            )
+        done = await services.swapper.swap(task, body.to, strict=body.strict, by=actor, reason=body.reason)
+        return views.swap(done)
+    modes = [mode.value for mode in RolloutMode]
+    if body.mode not in modes:
+        known = ", ".join([IMMEDIATE, *modes])
+        raise InvalidRequest(f"{body.mode[:32]!r} is no mode of a swap; use {known}", param="mode")
+    plan = read_plan(body.plan, RolloutMode(body.mode), strict=body.strict)
+    begun = await services.rollouts.order(task, body.to, plan, by=actor, reason=body.reason)
+    return JSONResponse(rollout_views.rollout(begun).model_dump(mode="json", by_alias=True), status_code=202)
 
 
 @router.post("/tasks/{task}/rollback")
