@@ -141,8 +141,11 @@ class Validation:
     lower: float | None = None
     upper: float | None = None
     """Bounds of candidate minus baseline over the same items."""
+    baseline_latency_ms: float | None = None
+    candidate_latency_ms: float | None = None
+    """Medians over the same items."""
     missing: str | None = None
-    """Why there is no score."""
+    """Why there is no score, or why it rests on fewer items than were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

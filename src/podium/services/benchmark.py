@@ -188,6 +188,13 @@ class Benchmarks:
             await asyncio.wait({work.task})
         return await self.progress(run_id)
 
+    async def wait(self, run_id: str, timeout_s: float) -> Progress:
+        """Until a run has ended or the time is over; it goes on then. Raises ``NotFound``."""
+        work = self._working.get(run_id)
+        if work is not None and work.task is not None:
+            await asyncio.wait({work.task}, timeout=timeout_s)
+        return await self.progress(run_id)
+
     async def close(self) -> None:
         """Stop everything; the runs stay recorded as running, so that the next start shows them as interrupted."""
         self._closing = True
