@@ -519,9 +519,6 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
     )
     warnings: list[str] = [*store.warnings, *forgotten]
 
-    async def reload() -> Mapping[str, object]:
-        return await gateway.reload()
-
     services = Services(
         registry=registry,
         onboarding=onboarding,
@@ -546,7 +543,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         webhooks=webhooks,
         providers=catalogue.get,
         provider_problems=lambda: catalogue.problems,
-        reload=reload,
+        reload=lambda: gateway.reload(),  # noqa: PLW0108 - it is built after the services
         version=__version__,
         started_at=clock.now(),
         warnings=lambda: (*warnings, *webhooks.problems(), *automation.problems()),
