@@ -54,6 +54,7 @@ from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.rollouts.foresight import foresight
 from podium.services.rollouts.service import Rollouts
+from podium.services.rollouts.validation import Validator
 from podium.services.schedules import Schedules
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
@@ -479,6 +480,7 @@ async def _assemble(cls: type[Gateway], config: Config, store: Any, stack: conte
         new_id=front.new_id,
         publish=bus.publish,
         load_timeout_s=config.pool.load_timeout_s,
+        validator=Validator(benchmarks, store),
         detects=foresight(policy, recorder.knowledge.of),
         alone=True,  # this process holds the lock of the home
     )

@@ -13,8 +13,10 @@ import structlog
 
 from podium.core.rollout import enter, fail, first_state
 from podium.core.rollout_moves import move_to
+from podium.core.rollout_validation import doubt
+from podium.core.rollout_validation import verdict as verdict_on
 from podium.domain.model import Lifecycle
-from podium.domain.rollout import Metric, Rollout, RolloutState, Validation
+from podium.domain.rollout import Rollout, RolloutPlan, RolloutState, Validation
 from podium.domain.swap import Compatibility
 from podium.errors import Conflict, PodiumError, StoreError
 from podium.ports import Clock
@@ -113,11 +115,11 @@ class Preparing:
         found: Validation | None = None
         if rollout.plan.validate and self._validator is not None:
             found = await self._validator.validate(rollout)
-            problem = worse(rollout, found)
+            problem = verdict_on(found, rollout.plan)
             if problem is not None:
                 await self._end(driven, rollout, problem, compatibility=verdict, validation=found)
                 return
-        reason = "; ".join(("compatible", *_said(found), *verdict.warnings))
+        reason = "; ".join(("compatible", *_said(found, rollout.plan), *verdict.warnings))
         await self._step(driven, rollout, S.WARMING, reason, compatibility=verdict, validation=found)
 
     async def _warm(self, driven: Driven, rollout: Rollout) -> None:
@@ -176,23 +178,14 @@ def cannot_serve(rollout: Rollout, verdict: Compatibility) -> str:
     return f"{rollout.candidate} cannot serve {rollout.task}: {'; '.join(gaps)}"
 
 
-def worse(rollout: Rollout, found: Validation) -> str | None:
-    """Why the validation set forbids any traffic: the candidate is certainly worse there, and below the limit."""
-    limit, old, new = rollout.plan.limits.get(Metric.QUALITY), found.baseline_score, found.candidate_score
-    if limit is None or old is None or new is None or found.upper is None:
-        return None
-    if found.upper >= 0 or new >= limit * old:
-        return None
-    return (
-        f"{rollout.candidate} is worse before any traffic: {new:.3f} against {old:.3f} on {found.items} items of "
-        f"{found.suite}, at most {found.upper:+.3f}"
-    )
-
-
-def _said(found: Validation | None) -> tuple[str, ...]:
+def _said(found: Validation | None, plan: RolloutPlan) -> tuple[str, ...]:
     if found is None:
         return ()
     if found.candidate_score is None:
         return (f"no validation: {found.missing}",) if found.missing else ()
     against = "" if found.baseline_score is None else f" against {found.baseline_score:.3f}"
-    return (f"{found.candidate_score:.3f}{against} on {found.items} items of {found.suite}",)
+    doubts = doubt(found, plan)
+    return (
+        f"{found.candidate_score:.3f}{against} on {found.items} items of {found.suite}",
+        *((doubts,) if doubts else ()),
+    )
