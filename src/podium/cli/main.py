@@ -22,6 +22,7 @@ from podium.cli import (
     models,
     pool,
     rollouts,
+    rules,
     serving,
     swapping,
     tasks,
@@ -64,6 +65,7 @@ app.add_typer(rollouts.app, name="rollouts")
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
 app.add_typer(bench.app, name="bench")
+app.add_typer(rules.app, name="rules")
 app.add_typer(configuration.app, name="config")
 app.command()(insight.doctor)
 for measure in (evaluation.replay, evaluation.evaluate):

@@ -316,6 +316,10 @@ class Podium:
         """Time, memory, energy and tokens per task and version."""
         return await self.call("GET", "/api/v1/costs")
 
+    async def rules(self) -> Json:
+        """A dry run of the rules: what each reads, whether it would fire now, and what it would order."""
+        return await self.call("GET", "/api/v1/rules")
+
     async def doctor(self) -> Json:
         """What was found on this machine and what to do next."""
         return await self.call("GET", "/api/v1/doctor")

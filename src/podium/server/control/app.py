@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
-from podium.server.control import benchmarks, classification, events, insight, instances, models, rollouts, tasks
+from podium.server.control import benchmarks, classification, events, insight, instances, models, rollouts, rules, tasks
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
@@ -24,6 +24,7 @@ def create_app(services: Services) -> FastAPI:
         models.router,
         classification.router,
         tasks.router,
+        rules.router,
         rollouts.router,
         instances.router,
         insight.router,
