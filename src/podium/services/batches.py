@@ -30,11 +30,9 @@ T = TypeVar("T")
 class Records(Protocol):
     """The part of the store that swaps need."""
 
-    async def save_swap(self, swap: Swap, binding: Binding | None, event: Event) -> None: ...
-
-    async def move_together(
-        self, swaps: Sequence[Swap], bindings: Sequence[Binding], events: Sequence[Event]
-    ) -> None: ...
+    async def move_together(self, swaps: Sequence[Swap], bindings: Sequence[Binding], events: Sequence[Event]) -> None:
+        """Record swaps, and move the tasks of ``bindings``, in one transaction."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +108,11 @@ class Batches:
                 return BatchResult(ok=False, says=f"nothing moved: {'; '.join(problems)}")
             begun: list[Swap] = []
             try:
-                for draft in begin:
-                    swap = replace(draft, state=SwapState.WARMING)
-                    event = self._event("swap.started", swap, batch)
-                    await self._store.save_swap(swap, None, event)
+                begun = [replace(draft, state=SwapState.WARMING) for draft in begin]
+                events = [self._event("swap.started", swap, batch) for swap in begun]
+                await self._store.move_together(begun, (), events)
+                for event in events:
                     self._publish(event)
-                    begun.append(swap)
                 await self._warm(begun, by)
                 if until is not None and self._clock.now() >= until:
                     says = "nothing moved: the window closed before every version was warm"
