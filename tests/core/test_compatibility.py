@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from podium.core.compatibility import check
+from podium.domain.belief import Belief, Gauge, Performance
 from podium.domain.evidence import Evidence
 from podium.domain.model import Facts, Lifecycle, ModelVersion, Source
 
@@ -108,6 +110,21 @@ def test_expected_changes_are_candidate_minus_incumbent() -> None:
     assert verdict.memory_change_mb == pytest.approx(300)
     assert [warning.split(" by ")[0] for warning in verdict.warnings[:2]] == ["slower", "mean quality lower"]
     assert "300 MB more memory" in verdict.warnings[2]
+
+
+@pytest.mark.requirement("SWP-3")
+def test_energy_is_compared_as_it_was_measured_and_ten_percent_more_warns() -> None:
+    def believed(mwh: float) -> Belief:
+        gauge = Gauge(10.0, math.log(mwh), 0.0)
+        known = Performance(answered=10.0, asked=10.0, energy_mwh=gauge)
+        return Belief(mean=0.5, sd=0.1, index=0.5, weight=10.0, performance=known)
+
+    frugal = check(incumbent=OLD, candidate=NEW, incumbent_belief=believed(4.0), candidate_belief=believed(3.0))
+    assert frugal.energy_change_mwh == pytest.approx(-1.0)
+    assert not any("energy" in warning for warning in frugal.warnings)
+    hungry = check(incumbent=OLD, candidate=NEW, incumbent_belief=believed(4.0), candidate_belief=believed(5.0))
+    assert "needs 1 mWh more energy per request" in hungry.warnings
+    assert check(incumbent=OLD, candidate=NEW, candidate_belief=believed(5.0)).energy_change_mwh is None
 
 
 def test_without_measurements_no_change_is_made_up() -> None:

@@ -6,8 +6,9 @@ without any history and a success rate below 0.9 of the incumbent's block in str
 
 from __future__ import annotations
 
-from podium.core import history
+from podium.core import history, posterior
 from podium.core.scoring import MIN_SAMPLES
+from podium.domain.belief import Belief
 from podium.domain.evidence import Evidence
 from podium.domain.model import Lifecycle, ModelVersion
 from podium.domain.swap import Compatibility
@@ -15,6 +16,7 @@ from podium.domain.swap import Compatibility
 SUCCESS_RATIO = 0.9
 SLOWER_RATIO = 1.1
 LARGER_RATIO = 1.1
+HUNGRIER_RATIO = 1.1
 
 
 def check(
@@ -25,6 +27,8 @@ def check(
     candidate_evidence: Evidence | None = None,
     incumbent_memory_mb: float | None = None,
     candidate_memory_mb: float | None = None,
+    incumbent_belief: Belief | None = None,
+    candidate_belief: Belief | None = None,
     in_use_context: int = 0,
     required_capabilities: frozenset[str] = frozenset(),
     healthy: bool = True,
@@ -33,7 +37,8 @@ def check(
 ) -> Compatibility:
     """Compare ``candidate`` with ``incumbent`` (``None``: nothing serves the task yet).
 
-    ``in_use_context`` is in tokens, memory in MB; memory defaults to the peak in the evidence. A version whose
+    ``in_use_context`` is in tokens, memory in MB; memory defaults to the peak in the evidence, energy is what
+    the beliefs know. A version whose
     specialisation or tags name ``task`` covers it without history. Changes are candidate minus incumbent, ``None``
     when either side has no measurement.
     """
@@ -56,6 +61,10 @@ def check(
     old_memory = old.memory_mb_max if incumbent_memory_mb is None else incumbent_memory_mb
     if memory is not None and old_memory is not None and memory > (LARGER_RATIO - 1) * old_memory:
         warnings.append(f"needs {memory:,.0f} MB more memory")
+    old_energy = _energy_mwh(incumbent_belief)
+    energy = _change(old_energy, _energy_mwh(candidate_belief))
+    if energy is not None and old_energy is not None and energy > (HUNGRIER_RATIO - 1) * old_energy:
+        warnings.append(f"needs {energy:,.3g} mWh more energy per request")
     return Compatibility(
         compatible=not gaps and not (strict and strict_gaps),
         gaps=tuple(gaps),
@@ -64,6 +73,7 @@ def check(
         latency_change_ms=latency,
         quality_change=quality,
         memory_change_mb=memory,
+        energy_change_mwh=energy,
     )
 
 
@@ -108,6 +118,12 @@ def _warnings(incumbent: ModelVersion | None, candidate: ModelVersion, in_use_co
     if lost:
         warnings.append(f"loses capability {', '.join(sorted(lost))}, which the task does not require")
     return warnings
+
+
+def _energy_mwh(belief: Belief | None) -> float | None:
+    if belief is None or belief.performance is None or belief.performance.energy_mwh is None:
+        return None
+    return posterior.mean(belief.performance.energy_mwh)
 
 
 def _counts(old: Evidence, new: Evidence) -> str:

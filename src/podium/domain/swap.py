@@ -31,6 +31,8 @@ class Compatibility:
     latency_change_ms: float | None = None
     quality_change: float | None = None
     memory_change_mb: float | None = None
+    energy_change_mwh: float | None = None
+    """Per request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

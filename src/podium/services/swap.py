@@ -319,6 +319,8 @@ class Swapper:
             candidate_evidence=self._selector.evidence(task, version.ref),
             incumbent_memory_mb=self._memory_mb(before) if before else None,
             candidate_memory_mb=self._memory_mb(version.ref),
+            incumbent_belief=self._selector.beliefs_on(task).get(before or ""),
+            candidate_belief=self._selector.beliefs_on(task).get(version.ref),
             in_use_context=spec.criteria.min_context,
             required_capabilities=spec.criteria.capabilities,
             healthy=True,
