@@ -100,7 +100,10 @@ def _column(
             canvas[row][column] = pen.band
     if curve.limit is not None and 0 <= (row := _row(curve.limit, low, high, height)) < height:
         canvas[row][column] = pen.limit if column % 2 == 0 else canvas[row][column]
-    rows = [None if value is None else _row(value, low, high, height) for value in (point.baseline, point.candidate)]
+    rows = [
+        None if value is None else min(height - 1, max(0, _row(value, low, high, height)))
+        for value in (point.baseline, point.candidate)
+    ]
     if rows[0] is not None:
         canvas[rows[0]][column] = pen.baseline
     if rows[1] is not None:
@@ -148,7 +151,7 @@ def _legend(report: RolloutReport, curve: Curves, pen: _Pen, width: int) -> list
         parts.append(f"{pen.band} where the candidate may really be")
     if curve.limit is not None:
         parts.append(f"{pen.limit} limit {words.value(metric, curve.limit)}")
-    parts.append(f"share {pen.shares[0]} to {pen.shares[-1]}: the candidate's part of the traffic")
+    parts.append(f"share {pen.shares[0]} to {pen.shares[-1]} of the traffic")
     if curve.pauses:
         parts.append(f"{pen.paused} paused")
     lines = [""]

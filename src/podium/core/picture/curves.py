@@ -107,6 +107,8 @@ def ticks(low: float, high: float, count: int) -> tuple[float, ...]:
     if not high > low:
         return (low,)
     raw = (high - low) / max(1, count)
+    if raw < 1e-12 * max(abs(low), abs(high)):  # finer than the numbers themselves
+        return (low,)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -183,6 +185,8 @@ def _widened(
         high = max(high, min(band[1], max(arms) + reach))
     margin = max((high - low) * 0.06, 1e-6, 0.002 * max(abs(low), abs(high)))
     low, high = low - margin, high + margin
-    return (low if least is None else max(low, least - margin / 2)), (
-        high if most is None else min(high, most + margin / 2)
-    )
+    if least is not None:
+        low = max(low, min(least, *arms) - margin / 2)
+    if most is not None:
+        high = min(high, max(most, *arms) + margin / 2)
+    return low, high
