@@ -389,8 +389,12 @@ class BenchmarkStore(Protocol):
 class EventLog(Protocol):
     """The record of events and of what it adds up to."""
 
-    async def events_like(self, after_id: int, kinds: Sequence[str], page: Page) -> tuple[Event, ...]:
-        """As ``Store.events``, of kinds that fit any of the patterns (see core/event_kinds); none: all."""
+    async def events_like(
+        self, after_id: int, kinds: Sequence[str], page: Page, *, newest: bool = False
+    ) -> tuple[Event, ...]:
+        """As ``Store.events``, of kinds that fit any of the patterns (see core/event_kinds); none: all. With ``newest``
+        the page is counted from the newest event; it is given out oldest first all the same.
+        """
         ...
 
     async def event_bounds(self) -> tuple[int, int]:

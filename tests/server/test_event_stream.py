@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -53,7 +53,7 @@ class Reader:
         self.port = int(str(gateway.url).rsplit(":", 1)[1])
         self.query, self.last = query, last
 
-    async def __aenter__(self) -> Reader:
+    async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         last = "" if self.last is None else f"Last-Event-ID: {self.last}\r\n"
         head = f"GET /api/v1/events{self.query} HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n{last}\r\n"
@@ -238,7 +238,7 @@ async def test_following_survives_a_gateway_that_goes_and_comes_back(tmp_path: P
             async with Podium.connect(url) as podium:
                 connected.set()
                 async for event in podium.follow("test.*"):
-                    seen.append(event)
+                    seen.append(event)  # noqa: PERF401 - looked at from outside while it grows
 
         listening = asyncio.create_task(listen())
         await connected.wait()

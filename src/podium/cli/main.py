@@ -18,6 +18,7 @@ from podium.cli import (
     classification,
     configuration,
     evaluation,
+    events,
     insight,
     models,
     pool,
@@ -64,6 +65,9 @@ for move in (swapping.swap, swapping.rollback):
 app.add_typer(rollouts.app, name="rollouts")
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
+app.command()(events.events)
+app.add_typer(events.webhooks, name="webhooks")
+app.add_typer(events.swaps, name="swaps")
 app.add_typer(bench.app, name="bench")
 app.add_typer(rules.app, name="rules")
 app.add_typer(configuration.app, name="config")

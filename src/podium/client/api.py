@@ -324,9 +324,11 @@ class Podium:
         """What was found on this machine and what to do next."""
         return await self.call("GET", "/api/v1/doctor")
 
-    async def events(self, after: int = 0, *, kinds: Sequence[str] = (), limit: int = 100) -> list[Json]:
-        """Recorded events with ids greater than ``after``, oldest first; ``kinds`` are patterns such as ``swap.*``."""
-        found = await self.call("GET", "/api/v1/events", query={"after": after, "kind": list(kinds), "limit": limit})
+    async def events(self, after: int = 0, *, kinds: Sequence[str] = (), **query: Any) -> list[Json]:
+        """Recorded events with ids greater than ``after``, oldest first; ``kinds`` are patterns such as ``swap.*``,
+        ``query`` may be ``limit`` and ``newest``.
+        """
+        found = await self.call("GET", "/api/v1/events", query={"after": after, "kind": list(kinds), **query})
         return list(found["events"])
 
     follow = follow

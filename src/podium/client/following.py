@@ -184,7 +184,7 @@ async def on_event(
                 await thread.call(event)
             else:
                 await callback(event)  # type: ignore[misc] # a coroutine function, as was asked above
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is the callback's mistake; the next event is told all the same
             subscription.raised += 1
             _log.exception("a callback failed on the event %s, %s", event.get("id"), event.get("kind"))
 

@@ -16,13 +16,17 @@ from podium.store import schema
 from podium.store.tasks import to_events
 
 
-def events_like(connection: Connection, after_id: int, kinds: Sequence[str], page: Page) -> tuple[Event, ...]:
+def events_like(
+    connection: Connection, after_id: int, kinds: Sequence[str], page: Page, newest: bool = False
+) -> tuple[Event, ...]:
     """Oldest first, ids greater than ``after_id``, kinds that fit any pattern (see core/event_kinds); none: all."""
     table = schema.events
-    query = select(table).where(table.c.id > after_id).order_by(table.c.id).limit(page.limit).offset(page.offset)
+    order = table.c.id.desc() if newest else table.c.id
+    query = select(table).where(table.c.id > after_id).order_by(order).limit(page.limit).offset(page.offset)
     if kinds:
         query = query.where(or_(*(table.c.kind.op("GLOB")(pattern) for pattern in kinds)))
-    return to_events(connection, query)
+    found = to_events(connection, query)
+    return found[::-1] if newest else found
 
 
 def bounds(connection: Connection) -> tuple[int, int]:

@@ -157,8 +157,10 @@ class SqliteStore:
         """``stored`` is called from the writer's thread after every commit that holds new events."""
         self._writer.on_events = stored
 
-    async def events_like(self, after_id: int, kinds: Sequence[str], page: Page) -> tuple[Event, ...]:
-        return await self._read(lambda connection: history.events_like(connection, after_id, kinds, page))
+    async def events_like(
+        self, after_id: int, kinds: Sequence[str], page: Page, *, newest: bool = False
+    ) -> tuple[Event, ...]:
+        return await self._read(lambda connection: history.events_like(connection, after_id, kinds, page, newest))
 
     async def event_bounds(self) -> tuple[int, int]:
         return await self._read(history.bounds)

@@ -62,17 +62,18 @@ async def events(
     after: After = None,
     limit: Limit = 100,
     kind: Many = None,
+    newest: bool = False,
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[str, Header()] = "",
 ) -> views.Json | Response:
-    """Recorded events after an id, of some kinds (``swap.*``); with ``Accept: text/event-stream`` live, from now on or
+    """Recorded events after an id, of some kinds (``swap.*``), the oldest or the ``newest``; with ``Accept: text/event-stream`` live, from now on or
     from ``Last-Event-ID`` or ``after``.
     """
     kinds = _kinds(kind or [])
     with contextlib.suppress(StoreError):  # while the disk is full, what is on it can be read all the same
         await services.recorder.flush()
     if "text/event-stream" not in accept:
-        found = await services.event_log.events_like(after or 0, kinds, Page(limit=limit))
+        found = await services.event_log.events_like(after or 0, kinds, Page(limit=limit), newest=newest)
         return {"events": [views.event(item) for item in found]}
     if services.events.followers >= MOST_STREAMS:
         raise Overloaded(f"{MOST_STREAMS} streams of events are open; close one", retry_after_s=5)
