@@ -1,7 +1,8 @@
-"""Podium's main job on a real model, in about a minute: route, measure, swap under load, roll back.
+"""Podium's main job on a real model, in about two minutes: route, measure, swap, and rollouts that decide by evidence.
 
 Starts ``podium serve`` in a fresh home, registers SmolLM2-135M and a second version made from the same weights,
-sends real requests over HTTP and prints what was measured. Exits 0 only if nothing was dropped.
+sends real requests over HTTP and prints what was measured. Then a version with noise on its weights gets a canary and
+is rolled back, and replacing it by the good one is promoted. Exits 0 only if both went so and nothing was dropped.
 ``KEEP=1`` leaves the server running.
 """
 
@@ -20,6 +21,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo_model import worsen
+from demo_rollout import roll_out
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +40,8 @@ QUESTIONS = (
 )
 SWAPPED = "question-answering"
 STREAMS, STREAM_TOKENS = 6, 48
+NOISE = 0.10
+"""Standard deviations of each layer's weights: the model still speaks, and gets about half of the words wrong."""
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
@@ -254,9 +259,10 @@ def main() -> int:
         step("5. Roll back, again under load")
         streams, done = stream_across(port, "rollback", {"reason": "demo"})
         fine = report("rollback", streams, done) and fine
-        step("6. What was measured")
+        fine = second_act(port, gguf) and fine
+        step("8. What was measured")
         summary(port)
-        verdict = "[green]nothing was dropped[/green]" if fine else "[red]something was dropped[/red]"
+        verdict = "[green]nothing was dropped[/green]" if fine else "[red]not as it should be, see above[/red]"
         out.print(f"\n{verdict}; {time.monotonic() - began:.0f} s in all")
         if keep:
             out.print(f"still running (KEEP=1): http://127.0.0.1:{port}/v1 — stop it with `kill {server.pid}`")
@@ -269,6 +275,34 @@ def main() -> int:
         if not keep:
             server.terminate()
             server.wait(30)
+
+
+def picture(port: int, rollout: str) -> str:
+    """Both arms over time, as ``podium rollouts show`` draws them."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", f"/api/v1/rollouts/{rollout}/report?format=text&metric=quality")
+    shown = connection.getresponse().read().decode()
+    connection.close()
+    return shown
+
+
+def second_act(port: int, gguf: Path) -> bool:
+    """Rollouts in both directions between the model and a really worse one."""
+    step("6. A worse version (noise on its weights) gets a canary: 25 % of the traffic, then more")
+    worse = HOME / "noisy.gguf"
+    with out.status("adding noise to the weights …"):
+        worsen(gguf, worse, NOISE)
+    settings = {"slots": 4, "context": 1024}
+    for version, path in (("steady", gguf), ("noisy", worse)):
+        source = {"provider": "llamacpp", "location": str(path), "settings": settings}
+        body = {"name": "smollm2", "version": version, "source": source, "activate": True}
+        must(port, "POST", "/api/v1/models", body)
+    ended, dropped = roll_out(port, must, "repeat", "smollm2@steady", "smollm2@noisy", out.print)
+    fine = ended["state"] == "rolled_back" and not dropped
+    out.print(picture(port, ended["id"]), markup=False)
+    step("7. The other way round: the noisy version serves, the good one takes over")
+    ended, dropped = roll_out(port, must, "repeat-again", "smollm2@noisy", "smollm2@steady", out.print)
+    return ended["state"] == "promoted" and not dropped and fine
 
 
 def _short() -> dict[str, object]:

@@ -13,6 +13,8 @@ from podium.domain.decision import Candidate
 from podium.domain.task import Binding
 from podium.errors import NoCandidate
 
+HARDLY_KNOWN = 0.5
+"""Optimism, in points of quality, from which on a version counts as hardly known."""
 LISTED = 8
 """How many dropped versions the message itself names; ``details`` always hold all of them."""
 
@@ -34,12 +36,25 @@ _ADVICE: Mapping[Cause, str] = {
 
 def versus(strategy: str, chosen: Candidate, others: Sequence[Candidate]) -> str:
     """Why ``chosen`` leads: its score, its samples and the best of the ``others``."""
-    own = f"{chosen.ref} scores {chosen.score or 0.0:.3f} ({strategy}, {_samples(chosen)})"
+    new = _hardly_known(chosen)
+    own = f"{chosen.ref} is hardly known yet" if new else f"{chosen.ref} scores {chosen.score or 0.0:.3f}"
+    own += f" ({strategy}, {_samples(chosen)})"
     if not others:
         return f"{own} and is the only version that passes"
     rival = others[0]
-    words = "ahead of" if (chosen.score or 0.0) > (rival.score or 0.0) else "level with"
-    return f"{own}, {words} {rival.ref} with {rival.score or 0.0:.3f} ({_samples(rival)})"
+    ahead = (chosen.score or 0.0) > (rival.score or 0.0)
+    if _hardly_known(rival):
+        return f"{own}, {'before' if ahead else 'like'} {rival.ref} ({_samples(rival)})"
+    if new:
+        return f"{own} and is tried before {rival.ref} with {rival.score or 0.0:.3f} ({_samples(rival)})"
+    return (
+        f"{own}, {'ahead of' if ahead else 'level with'} {rival.ref} with {rival.score or 0.0:.3f} ({_samples(rival)})"
+    )
+
+
+def _hardly_known(candidate: Candidate) -> bool:
+    """Most of its score is what nobody knows of it, so that the number says nothing to people."""
+    return dict(candidate.terms).get("unknown", 0.0) >= HARDLY_KNOWN
 
 
 def binding_words(binding: Binding) -> str:
