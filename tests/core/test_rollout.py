@@ -106,7 +106,9 @@ def test_failed_requests_are_no_answers_a_step_could_grow_on(metric):
         readings, samples = healthy(20)
         rate = answered / 20 if metric is Metric.SUCCESS else 0.999
         readings[Metric.SUCCESS] = reading(Metric.SUCCESS, rate, 0.5, 20)
-        readings[Metric.LATENCY] = reading(Metric.LATENCY, n=answered if metric is Metric.LATENCY else 0)
+        readings[Metric.LATENCY] = reading(Metric.LATENCY, n=answered)
+        if metric is Metric.SUCCESS:
+            del readings[Metric.LATENCY]
         move = advance(one, readings, samples, T0 + HOUR)
         assert (move and move.share) == share
 
@@ -274,6 +276,17 @@ def test_a_shadow_before_the_canary_lasts_its_time_and_its_answers_are_not_those
     assert (one.state, one.share, one.step, one.step_samples) == (S.CANARY, 0.1, 1, 50)
     assert advance(one, *healthy(59), T0 + 2 * HOUR) is None
     assert advance(one, *healthy(60), T0 + 2 * HOUR).share == 0.2
+
+
+@pytest.mark.requirement("SWP-5")
+def test_a_shadow_that_kept_no_latencies_leaves_the_first_step_its_own_count():
+    one = in_shadow(RolloutPlan(shadow_s=HOUR))
+    readings, samples = healthy(50)
+    readings[Metric.LATENCY] = Reading(metric=Metric.LATENCY, baseline_n=450, missing="none of the candidate")
+    one = apply(one, advance(one, readings, samples, T0 + HOUR), T0 + HOUR)
+    assert (one.state, one.step_samples) == (S.CANARY, 0)
+    readings[Metric.LATENCY] = reading(Metric.LATENCY, n=10)
+    assert advance(one, readings, {Arm.CANDIDATE: 60}, T0 + 2 * HOUR).share == 0.2
 
 
 @pytest.mark.requirement("SWP-5")

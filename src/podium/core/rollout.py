@@ -149,18 +149,18 @@ def _guards(rollout: Rollout) -> tuple[Metric, ...]:
 def _answered(rollout: Rollout, readings: Mapping[Metric, Reading], samples: Mapping[Arm, int]) -> int:
     """Requests the candidate really answered so far; failed ones are evidence against it, not for the next step.
 
-    Every answer has a latency, so the latency's count is theirs; the success rate is an estimate and only the second
-    choice. In the shadow, prompts that both sides answered and somebody judged count too.
+    Every answer to a user has a latency, so the latency's count is theirs; the success rate is an estimate and only the
+    second choice. In the shadow, where latencies need not be kept, prompts that both sides answered and somebody judged
+    count too.
     """
     seen = samples.get(Arm.CANDIDATE, 0)
-    latency, success = readings.get(Metric.LATENCY), readings.get(Metric.SUCCESS)
-    if latency is not None and latency.candidate_n:
+    latency, success, quality = map(readings.get, (Metric.LATENCY, Metric.SUCCESS, Metric.QUALITY))
+    shadow = rollout.state is S.SHADOW
+    if not shadow and latency is not None and (latency.candidate_n or latency.baseline_n):
         seen = min(seen, latency.candidate_n)
     elif success is not None and success.candidate is not None:
         seen = min(seen, round(success.candidate * success.candidate_n))
-    if rollout.state is S.SHADOW and (quality := readings.get(Metric.QUALITY)) is not None:
-        seen = max(seen, quality.candidate_n)
-    return seen
+    return max(seen, quality.candidate_n) if shadow and quality is not None else seen
 
 
 def _known(rollout: Rollout, readings: Mapping[Metric, Reading]) -> bool:
