@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 CALLERS = 4
-LIMIT_S = 75.0
+LIMIT_S = 120.0
 TEXT = (
     "apple river candle orange window garden silver monkey table guitar purple lemon tiger bottle planet carpet pepper "
     "rabbit ladder button hammer pillow rocket forest castle bridge island mirror pencil basket camera dragon engine "
