@@ -178,6 +178,8 @@ def test_only_what_waits_can_be_cancelled():
         ({"window": Window(cron="0 2 * * *", duration_s=float("nan"))}, "duration"),
         ({"window": None, "low_traffic": LowTraffic(duration_s=8 * DAY)}, "duration"),
         ({"window": None, "moment": Moment(at=5), "repeat": True}, "repeat"),
+        ({"window": None, "moment": Moment(at=1e18)}, "at"),
+        ({"window": None, "moment": Moment(at=float("nan"))}, "at"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused_by_field(change, param):

@@ -24,6 +24,7 @@ from podium.cli import (
     pool,
     rollouts,
     rules,
+    schedules,
     serving,
     swapping,
     tasks,
@@ -63,6 +64,7 @@ tasks.app.command()(classification.classify)
 for move in (swapping.swap, swapping.rollback):
     app.command()(move)
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(schedules.app, name="schedules")
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
 app.command()(events.events)

@@ -21,6 +21,8 @@ KEPT_RUNS = 50
 MAX_SWAPS = 1000
 SHORTEST_S = 60.0
 LONGEST_S = 7 * 86400.0
+LATEST = 32_503_680_000.0
+"""The year 3000."""
 CLOCK_SLACK_S = 1.0
 """A clock that goes back by less than this is not taken for one that was set."""
 _COUNTED = 1000
@@ -55,6 +57,8 @@ def check(schedule: Schedule) -> None:
         raise InvalidRequest(
             f"a window is open for {SHORTEST_S:g} seconds to 7 days, not {schedule.duration_s:g} s", param="duration"
         )
+    if schedule.moment is not None and not 0 <= schedule.moment.at < LATEST:
+        raise InvalidRequest(f"{schedule.moment.at:g} is no time to plan for; give Unix seconds", param="at")
     if schedule.repeat and schedule.moment is not None:
         raise InvalidRequest("one point in time does not repeat; give a cron expression", param="repeat")
 

@@ -11,7 +11,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
-from podium.server.control import benchmarks, classification, events, insight, instances, models, rollouts, rules, tasks
+from podium.server.control import (
+    benchmarks,
+    classification,
+    events,
+    insight,
+    instances,
+    models,
+    rollouts,
+    rules,
+    schedules,
+    tasks,
+)
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
@@ -26,6 +37,7 @@ def create_app(services: Services) -> FastAPI:
         tasks.router,
         rules.router,
         rollouts.router,
+        schedules.router,
         instances.router,
         insight.router,
         events.router,
