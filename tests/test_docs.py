@@ -28,6 +28,7 @@ from podium.config import (
     TaskAutoSwap,
     TaskEntry,
     Timeouts,
+    WebhookEntry,
     load,
 )
 
@@ -159,6 +160,7 @@ def test_every_command_takes_json():
         ("tasks.NAME.autoswap", TaskAutoSwap),
         ("rules.NAME", RuleEntry),
         ("models.NAME", ModelEntry),
+        ("webhooks.NAME", WebhookEntry),
     ],
 )
 def test_every_setting_has_a_row_with_its_default(heading, cls):
