@@ -32,6 +32,7 @@ class NotedRollouts:
         self.all: list[Rollout] = []
         self.bars: dict[str, Bar] = {}
         self.refuse: str | None = None
+        self.commands: list[tuple[str, str, str]] = []
 
     async def order(
         self, task: str, to: str, plan: RolloutPlan, *, by: str, reason: str = "", batch: str | None = None
@@ -51,6 +52,13 @@ class NotedRollouts:
         )
         self.all.append(made)
         return made
+
+    async def command(self, rollout_id: str, order: str, *, by: str, reason: str = "") -> Rollout:
+        if self.refuse is not None:
+            raise Conflict(self.refuse)
+        self.commands.append((rollout_id, order, by))
+        self.end(RolloutState.PROMOTED)
+        return self.all[-1]
 
     def end(self, state: RolloutState) -> None:
         self.all[-1] = replace(self.all[-1], state=state)

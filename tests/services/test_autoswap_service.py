@@ -16,7 +16,7 @@ from podium.core.autoswap import PRESETS, AutoSwapRules, Preset
 from podium.core.standing_orders import StandingOrders
 from podium.domain.decision import Feedback
 from podium.domain.evidence import Evidence
-from podium.domain.rollout import Bar, RolloutState
+from podium.domain.rollout import Bar, RolloutMode, RolloutState
 from podium.domain.task import Criteria, TaskSpec
 from podium.errors import StoreError
 from podium.services.automation import Automation
@@ -123,6 +123,49 @@ async def test_while_a_rollout_decides_nothing_else_is_ordered(tmp_path: Path):
         made.clock.steady += 1e6
         await made.ends("m@1", "+-" * 50)
         assert len(made.rollouts.all) == 1
+
+
+@pytest.mark.requirement("SWP-6")
+@pytest.mark.parametrize(
+    ("mode", "answered", "hurried"),
+    [("gradual", 3, True), ("gradual", 2, False), ("gradual", 0, False), ("ab", 3, False)],
+)
+async def test_when_the_old_version_dies_meanwhile_the_candidate_takes_over_at_once(
+    tmp_path: Path, mode, answered, hurried
+):
+    async with rig(tmp_path, ON, *THREE) as made:
+        await made.ends("m@1", "+-" * 5)
+        rollout = made.rollouts.all[0]
+        canary = replace(
+            rollout,
+            baseline="m@1",
+            state=RolloutState.CANARY,
+            share=0.1,
+            plan=replace(rollout.plan, mode=RolloutMode(mode)),
+        )
+        made.rollouts.all[0] = canary
+        policy = made.gateway.services.selector
+        await made.ends("m@1", "-" * 5 + "+" * 10)
+        assert made.rollouts.commands == [], "the candidate had no requests yet"
+        policy.learn({("jobs", canary.candidate): Evidence(samples=3, successes=answered)})
+        await made.ends("m@1", "+-+-+-")
+        assert made.rollouts.commands == [], "it answers some"
+        await made.ends("m@1", "-" * 5)
+        assert made.rollouts.commands == ([("roll0", "promote", "autoswap")] if hurried else [])
+        if hurried:
+            assert made.last("autoswap.triggered")["mode"] == "promote"
+
+
+async def test_a_rollout_that_cannot_be_hurried_is_told_and_not_tried_at_every_request(tmp_path: Path):
+    async with rig(tmp_path, ON, *THREE) as made:
+        await made.ends("m@1", "+-" * 5)
+        canary = replace(made.rollouts.all[0], baseline="m@1", state=RolloutState.CANARY, share=0.1)
+        made.rollouts.all[0] = canary
+        made.rollouts.refuse = "another gateway drives it"
+        made.gateway.services.selector.learn({("jobs", canary.candidate): Evidence(samples=3, successes=3)})
+        await made.ends("m@1", "-" * 30)
+        assert made.kinds().count("autoswap.failed") == 1
+        assert made.last("autoswap.failed")["error"] == "another gateway drives it"
 
 
 @pytest.mark.requirement("SWP-6")

@@ -245,11 +245,16 @@ class Watch:
             window.resize(rules.window)
         return window
 
-    def trigger(self, task: str, rules: AutoSwapRules, wanted: float | None, now: float) -> Trigger | None:
-        """Why the version that serves ``task`` should be replaced now; ``None`` if not, or not yet again."""
+    def trigger(
+        self, task: str, rules: AutoSwapRules, wanted: float | None, now: float, *, paused: bool = True
+    ) -> Trigger | None:
+        """Why the version that serves ``task`` should be replaced now; ``None`` if not, or not yet again.
+
+        ``paused``: mind the pause between two moves.
+        """
         if not rules.enabled or task not in self._windows or now < self._quiet.get(task, now):
             return None
-        if self.cooldowns.left(task, rules.cooldown_s, now) > 0:
+        if paused and self.cooldowns.left(task, rules.cooldown_s, now) > 0:
             return None
         return judge(task, self._windows[task][1].standing(), rules, wanted)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 
 import structlog
 
@@ -17,6 +18,7 @@ from podium.core.autoswap import AutoSwapRules, Standing, Trigger, Watch, Window
 from podium.core.history import NOT_ITS_DOING
 from podium.core.lessons import enhance_criteria, read_lessons
 from podium.domain.decision import Feedback, Outcome
+from podium.domain.rollout import Rollout
 from podium.domain.task import Criteria
 from podium.errors import PodiumError
 from podium.ports import Clock
@@ -95,22 +97,31 @@ class AutoSwap:
 
     def _consider(self, task: str) -> None:
         """Look whether the version that serves falls short, and begin to act on it."""
-        binding = self._steering.serving(task)
-        if binding is None or task in self._acting or self._steering.open(task) is not None:
+        if self._steering.serving(task) is None or task in self._acting:
             return
         rules, standing = self.rules(task), self._watch.standing(task)
         if not rules.enabled or standing is None:
             return
         wanted = self.wanted(task) if standing.scores >= rules.min_samples else None
-        trigger = self._watch.trigger(task, rules, wanted, self._clock.monotonic())
-        if trigger is not None:
-            acting = asyncio.create_task(self._guarded(trigger), name=f"podium-autoswap-{task}")
-            self._acting[task] = acting
-            acting.add_done_callback(lambda _: self._acting.pop(task, None))
+        rollout, now = self._steering.open(task), self._clock.monotonic()
+        # The end of a move that was ordered here is no second move: it needs no pause.
+        ours = rollout is not None and rollout.by == AUTOSWAP
+        trigger = self._watch.trigger(task, rules, wanted, now, paused=not ours)
+        if trigger is None:
+            return
+        if rollout is None:
+            work = partial(self._act, trigger)
+        elif trigger.hard and rollout.baseline == trigger.ref and self._steering.may_hurry(rollout, rules, wanted):
+            work = partial(self._hurry, trigger, rollout)
+        else:
+            return
+        acting = asyncio.create_task(self._guarded(trigger, work), name=f"podium-autoswap-{task}")
+        self._acting[task] = acting
+        acting.add_done_callback(lambda _: self._acting.pop(task, None))
 
-    async def _guarded(self, trigger: Trigger) -> None:
+    async def _guarded(self, trigger: Trigger, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._act(trigger)
+            await work()
         except Exception as error:  # noqa: BLE001 - nobody waits for this work, so that nobody else would say it
             words = error.message if isinstance(error, PodiumError) else f"{type(error).__name__}: {error}"
             _log.exception("an automatic swap failed", task=trigger.task)
@@ -125,23 +136,33 @@ class AutoSwap:
         if not found.refs:
             self._failed(trigger, None, f"no version could take over: {found.why_none}")
             return
-        steering.say(
-            "autoswap.triggered",
-            task,
-            cause=trigger.cause.value,
-            value=trigger.value,
-            limit=trigger.limit,
-            samples=trigger.samples,
-            before=trigger.ref,
-            to=found.refs[0],
-            mode="immediate" if trigger.hard else "gradual",
-            reason=trigger.reason,
-        )
+        self._told(trigger, found.refs[0], "immediate" if trigger.hard else "gradual")
         for ref in found.refs:
             moved = await steering.move(task, ref, immediate=trigger.hard, by=AUTOSWAP, reason=trigger.reason)
             if moved.ok:
                 return
             self._failed(trigger, ref, moved.error or "it did not take over")
+
+    async def _hurry(self, trigger: Trigger, rollout: Rollout) -> None:
+        """What serves fails hard while its successor takes over step by step: let it take over now."""
+        self._told(trigger, rollout.candidate, "promote")
+        moved = await self._steering.hurry(rollout, by=AUTOSWAP, reason=trigger.reason)
+        if not moved.ok:
+            self._failed(trigger, rollout.candidate, moved.error or "it did not take over")
+
+    def _told(self, trigger: Trigger, to: str, mode: str) -> None:
+        self._steering.say(
+            "autoswap.triggered",
+            trigger.task,
+            cause=trigger.cause.value,
+            value=trigger.value,
+            limit=trigger.limit,
+            samples=trigger.samples,
+            before=trigger.ref,
+            to=to,
+            mode=mode,
+            reason=trigger.reason,
+        )
 
     def _failed(self, trigger: Trigger, to: str | None, error: str) -> None:
         rules = self.rules(trigger.task)

@@ -13,7 +13,7 @@ from typing import Protocol
 from podium.core.autoswap import AutoSwapRules, Cooldowns, passes
 from podium.core.history import mean_quality
 from podium.domain.model import Capability
-from podium.domain.rollout import Bar, Rollout, RolloutPlan, RolloutState
+from podium.domain.rollout import Bar, Rollout, RolloutMode, RolloutPlan, RolloutState
 from podium.domain.swap import Event
 from podium.domain.task import Binding
 from podium.errors import NoCandidate, PodiumError
@@ -29,6 +29,8 @@ FOLLOW = "follow"
 OFFERED = 3
 """Alternatives that are looked for."""
 LOOKED_AT = 50
+HURRIED = 3
+"""Requests on the task that a candidate must have had before its rollout is hurried."""
 FAILED_S = 3600.0
 """How long a version that could not take over is not tried again."""
 
@@ -40,6 +42,10 @@ class Rolling(Protocol):
         self, task: str, to: str, plan: RolloutPlan, *, by: str, reason: str = "", batch: str | None = None
     ) -> Rollout:
         """Begin one; it goes on in the background. Raises ``NotFound``, ``Conflict``, ``InvalidRequest``."""
+        ...
+
+    async def command(self, rollout_id: str, order: str, *, by: str, reason: str = "") -> Rollout:
+        """Promote it, and the like. Raises ``NotFound``, ``Conflict``, and what keeps the candidate from taking over."""
         ...
 
     def on(self, task: str) -> Rollout | None:
@@ -233,6 +239,25 @@ class Steering:
         self.serving(task)
         self.cooldowns.start(task, self._clock.monotonic())
         return Moved(ok=True, to=to, id=swap.id)
+
+    def may_hurry(self, rollout: Rollout, rules: AutoSwapRules, wanted: float | None) -> bool:
+        """Whether the candidate of a gradual rollout could take over at once: it serves already, and well so far."""
+        gradual = rollout.plan.mode is RolloutMode.GRADUAL and rollout.routed
+        evidence = self._policy.evidence(rollout.task, rollout.candidate)
+        if not gradual or evidence is None or evidence.samples < HURRIED:
+            return False
+        well = evidence.successes >= rules.min_success * evidence.samples
+        return well and self._against(rollout.task, rollout.candidate, rules, wanted) is None
+
+    async def hurry(self, rollout: Rollout, *, by: str, reason: str) -> Moved:
+        """Promote a gradual rollout now: what serves hardly answers any more."""
+        self.cooldowns.start(rollout.task, self._clock.monotonic())
+        try:
+            await self._rollouts.command(rollout.id, "promote", by=by, reason=reason)
+        except PodiumError as error:
+            return Moved(ok=False, to=rollout.candidate, id=rollout.id, error=error.message)
+        self.serving(rollout.task)
+        return Moved(ok=True, to=rollout.candidate, id=rollout.id)
 
     def say(self, kind: str, task: str, **data: str | float | bool | None) -> None:
         """Publish an event about a task."""
