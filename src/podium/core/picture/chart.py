@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from podium.core.picture import words
 from podium.core.picture.curves import Curves, curves, ticks, time_ticks, value_range
 from podium.core.picture.facts import TITLES, telling
-from podium.core.picture.labels import number
+from podium.core.picture.labels import elapsed, number
 from podium.domain.rollout import Metric, RolloutReport
 
 _LEAST_WIDTH, _MOST_WIDTH = 40, 160
@@ -129,7 +129,7 @@ def _time_axis(curve: Curves, pen: _Pen, margin: int, columns: int) -> list[str]
     for offset in time_ticks(length, max(2, columns // 12)):
         column = min(columns - 1, round(offset / length * columns))
         line[column] = pen.mark
-        label = "0" if offset == 0 else words.duration(offset)
+        label = elapsed(offset)
         begin = max(0, min(column - len(label) // 2, columns - len(label)))
         if begin >= free:
             text[begin : begin + len(label)] = label

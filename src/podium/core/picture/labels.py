@@ -1,4 +1,4 @@
-"""Numbers on the axes of a drawing."""
+"""Numbers and times on the axes of a drawing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from podium.core.picture import words
 from podium.domain.rollout import Metric
 
 
@@ -21,3 +22,10 @@ def number(metric: Metric, value: float, marks: Sequence[float], *, signed: bool
     text = f"{value:+,.{decimals}f}" if signed and value else f"{value:,.{decimals}f}"
     unit = " %" if metric is Metric.SUCCESS and not signed else ""
     return text + unit
+
+
+def elapsed(offset_s: float) -> str:
+    """A tick of the time axis: ``0``, ``1.25 s``, ``30 min``, ``2 d``."""
+    if offset_s == 0:
+        return "0"
+    return f"{offset_s:g} s" if offset_s < 10 else words.duration(offset_s)

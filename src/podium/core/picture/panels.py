@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from podium.core.picture import words
 from podium.core.picture.canvas import Canvas, Point
 from podium.core.picture.curves import Curves, difference_range, limit_difference, ticks, time_ticks, value_range
-from podium.core.picture.labels import number
+from podium.core.picture.labels import elapsed, number
 from podium.domain.rollout import Metric, TracePoint
 
 LEAST_GAP = 15.0
@@ -130,7 +130,7 @@ def time_axis(canvas: Canvas, frame: Frame, curve: Curves) -> None:
     for offset in time_ticks(curve.end - curve.start, 8):
         column = frame.x(curve.start + offset)
         canvas.line((column, frame.bottom), (column, frame.bottom + 5), "axis")
-        canvas.text((column, frame.bottom + 19), words.duration(offset) if offset else "0", "dim", anchor="middle")
+        canvas.text((column, frame.bottom + 19), elapsed(offset), "dim", anchor="middle")
 
 
 def right_labels(canvas: Canvas, frame: Frame, labels: list[tuple[float, str, str]]) -> None:

@@ -92,8 +92,10 @@ def judged(plan: RolloutPlan, reading: Reading, needed: int | None = None) -> st
 def duration(seconds: float) -> str:
     """``2 h 10 min``, ``42 min``, ``38 s``; never negative."""
     left = max(0.0, seconds)
+    if left < 1:
+        return f"{left:.2g} s"
     if left < 10:
-        return f"{left:.3g} s"
+        return f"{round(left, 1):g} s"
     if left < 120:
         return f"{left:.0f} s"
     minutes = round(left / 60)
