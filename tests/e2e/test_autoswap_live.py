@@ -129,6 +129,38 @@ def test_one_that_falls_short_is_replaced_gradually_as_far_as_the_evidence_carri
 
 
 @pytest.mark.requirement("SWP-6")
+def test_when_the_old_version_dies_during_its_rollout_the_candidate_takes_over_without_waiting(live: Server):
+    file = live.home / "podium.toml"
+    file.write_text(file.read_text().replace("step_s = 0.2", "step_s = 36000"))
+    assert "autoswap.step_s" in live.ok("POST", "/api/v1/reload", {})["live"]
+    for number in range(12):
+        assert live.chat("task:jobs", BAD if number % 3 == 2 else "hello").status == 200
+
+    def answered() -> bool:
+        assert live.chat("task:jobs", "hello").status == 200
+        rollouts = live.ok("GET", "/api/v1/rollouts?task=jobs")["rollouts"]
+        return bool(rollouts) and rollouts[0]["state"] == "canary" and samples() >= before + 5
+
+    def samples() -> int:
+        shown = live.ok("GET", "/api/v1/tasks/jobs")["evidence"].get("m@2")
+        return shown["samples"] if shown else 0
+
+    before = samples()
+    until(answered, "five answers of the candidate")
+    statuses: list[int] = []
+
+    def moved() -> bool:
+        statuses.append(live.chat("task:jobs", BAD).status)
+        return bound(live) == "m@2"
+
+    until(moved, "the promotion")
+    assert set(statuses) == {200}
+    assert [told["data"]["mode"] for told in events(live, "autoswap.triggered")] == ["gradual", "promote"]
+    (rollout,) = live.ok("GET", "/api/v1/rollouts?task=jobs")["rollouts"]
+    assert rollout["state"] == "promoted"
+
+
+@pytest.mark.requirement("SWP-6")
 def test_without_an_alternative_each_request_gets_its_own_error_unchanged(live: Server):
     live.ok("POST", "/api/v1/models/m@2/deprecate", {"reason": "test"})
     replies = [live.chat("task:jobs", BAD) for _ in range(14)]

@@ -107,11 +107,14 @@ class Window:
         self.ref = ref
         self.size = size
         self._outcomes: deque[tuple[bool, float | None]] = deque()
+        self._successes = self._row = 0
         self._scores: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def outcome(self, success: bool, latency_ms: float | None = None) -> None:
         """One request it answered or failed."""
         self._outcomes.append((success, latency_ms))
+        self._successes += success
+        self._row = 0 if success else self._row + 1
         self._trim()
 
     def score(self, answer: str, source: str, value: float, weight: float) -> None:
@@ -126,18 +129,13 @@ class Window:
 
     def standing(self) -> Standing:
         """All it says."""
-        row = 0
-        for success, _ in reversed(self._outcomes):
-            if success:
-                break
-            row += 1
         weight = sum(weight for _, weight in self._scores.values())
         total = sum(value * weight for value, weight in self._scores.values())
         return Standing(
             ref=self.ref,
             samples=len(self._outcomes),
-            successes=sum(success for success, _ in self._outcomes),
-            failures_in_a_row=row,
+            successes=self._successes,
+            failures_in_a_row=min(self._row, len(self._outcomes)),
             scores=len(self._scores),
             quality=total / weight if weight > 0 else None,
         )
@@ -154,7 +152,7 @@ class Window:
 
     def _trim(self) -> None:
         while len(self._outcomes) > self.size:
-            self._outcomes.popleft()
+            self._successes -= self._outcomes.popleft()[0]
         while len(self._scores) > self.size:
             self._scores.popitem(last=False)
 
@@ -163,17 +161,15 @@ def judge(task: str, standing: Standing, rules: AutoSwapRules, wanted: float | N
     """What is wrong with the serving version, the worst first. ``wanted`` is the quality the task asks for, if any."""
     samples, success, row = standing.samples, standing.success, standing.failures_in_a_row
     if samples >= rules.min_samples and success is not None:
-        low, high = interval(standing.successes, samples)
-        counted = (
-            f"{standing.ref} answered {standing.successes} of its last {samples} requests "
-            f"({success:.0%}, 95 % interval {low:.0%} to {high:.0%})"
-        )
         if row >= rules.streak:
-            said = f"{standing.ref} failed {row} requests in a row (at most {rules.streak - 1} are let pass); {counted}"
+            said = (
+                f"{standing.ref} failed {row} requests in a row (at most {rules.streak - 1} are let pass); "
+                f"{_counted(standing, success)}"
+            )
             return _trigger(task, standing, Cause.STREAK, row, rules.streak, samples, said, hard=True)
         if success < rules.min_success - _SLACK:
+            said = f"{_counted(standing, success)}, at least {rules.min_success:.0%} are asked for"
             hard = success < rules.hard_success
-            said = f"{counted}, at least {rules.min_success:.0%} are asked for"
             return _trigger(task, standing, Cause.SUCCESS, success, rules.min_success, samples, said, hard=hard)
     quality = standing.quality
     if wanted is None or quality is None or standing.scores < rules.min_samples:
@@ -193,6 +189,14 @@ def _trigger(
 ) -> Trigger:
     return Trigger(
         task=task, ref=standing.ref, cause=cause, value=value, limit=limit, samples=samples, hard=hard, reason=reason
+    )
+
+
+def _counted(standing: Standing, success: float) -> str:
+    low, high = interval(standing.successes, standing.samples)
+    return (
+        f"{standing.ref} answered {standing.successes} of its last {standing.samples} requests "
+        f"({success:.0%}, 95 % interval {low:.0%} to {high:.0%})"
     )
 
 

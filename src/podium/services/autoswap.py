@@ -59,15 +59,17 @@ class AutoSwap:
     def outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Requests ended. Quick; never raises."""
         with self._harmless():
-            touched = {}
+            windows: dict[tuple[str, str], Window | None] = {}
             for outcome in outcomes:
                 if outcome.error in NOT_ITS_DOING:
                     continue
-                window = self._window(outcome.task, outcome.ref)
+                key = (outcome.task, outcome.ref)
+                if key not in windows:
+                    windows[key] = self._window(*key)
+                window = windows[key]
                 if window is not None:
                     window.outcome(outcome.success, outcome.latency_ms)
-                    touched[outcome.task] = True
-            for task in touched:
+            for task in {task for (task, _), window in windows.items() if window is not None}:
                 self._consider(task)
 
     def scored(self, given: Feedback, earlier: Feedback | None = None) -> None:

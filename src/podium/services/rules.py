@@ -77,6 +77,8 @@ class RuleBook:
         self._rules: dict[str, Rule] = {}
         self._states: dict[str, RuleState] = {}
         self._acting: dict[str, asyncio.Task[None]] = {}
+        self._looking = asyncio.Lock()
+        """A dry run is not overtaken by the real thing."""
         self.replace(rules)
 
     @property
@@ -96,16 +98,21 @@ class RuleBook:
 
     async def look(self) -> tuple[Looked, ...]:
         """A dry run: every rule with what it reads, whether it would fire now, and what it would order."""
-        return tuple([await self._look(rule) for rule in self._rules.values()])
+        async with self._looking:
+            return tuple([await self._look(rule) for rule in tuple(self._rules.values())])
 
     async def _look(self, rule: Rule) -> Looked:
         fact = await self.facts.read(rule)
-        state = self._states[rule.name]
+        state = self._states.get(rule.name, RuleState())
         _, verdict = evaluate(rule, fact, state, self._clock.monotonic())
         return Looked(rule=rule, fact=fact, verdict=verdict, intent=await self._intend(rule), armed=state.armed)
 
     async def tick(self) -> None:
         """Look at every rule and begin to do what those say that fire. Raises nothing of a single rule."""
+        async with self._looking:
+            await self._look_and_act()
+
+    async def _look_and_act(self) -> None:
         for name, rule in tuple(self._rules.items()):
             if name in self._acting or not rule.enabled:
                 continue
