@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import podium.maintenance
 import podium.runtime
 from podium.config import Config
 from podium.domain.model import Source
@@ -116,6 +117,25 @@ class Rig:
         services.recorder.catch_up()
         return served
 
+    def another(self, name: str) -> Rollouts:
+        """The same services driven by another gateway's rollouts, on the same database."""
+        services = self.gateway.services
+        store = services.store
+        return Rollouts(
+            store=store,
+            ledger=store,
+            registry=services.registry,
+            tasks=services.tasks,
+            policy=services.selector,
+            swapper=services.swapper,
+            onboarding=services.onboarding,
+            pool=services.pool,
+            clock=self.clock,
+            new_id=lambda prefix: f"{prefix}_{name}_{next(self.numbers)}",
+            publish=services.events.publish,
+            load_timeout_s=10.0,
+        )
+
     async def until(self, rollout: Rollout, *states: RolloutState) -> Rollout:
         """Wait until it is in one of the states; a look at the evidence in between."""
         async with asyncio.timeout(20):
@@ -148,6 +168,7 @@ async def open_rig(folder: Path, monkeypatch: Any) -> AsyncIterator[Rig]:
     """``jobs`` is bound to ``m@1``; ``m@2`` could take over."""
     clock = ShiftedClock()
     monkeypatch.setattr(podium.runtime, "SystemClock", lambda: clock)
+    monkeypatch.setattr(podium.maintenance, "ROLLOUTS_S", 1e6)  # the test says when somebody looks
     async with Gateway.open(Config(home=folder / "home")) as gateway:
         rig = Rig(gateway, clock, folder)
         if not gateway.services.registry.versions():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -53,6 +54,7 @@ class Onboarding:
         self._clock = clock
         self._changed = changed
         self._timeout = load_timeout_s
+        self._validating: dict[str, asyncio.Lock] = {}
 
     async def add(self, order: Registration, by: str) -> tuple[ModelVersion, bool, PodiumError | None]:
         """Register, and validate and activate unless told otherwise.
@@ -99,10 +101,17 @@ class Onboarding:
         version = self._registry.get(ref)
         if version.status is not Lifecycle.REGISTERED:
             return version
-        await self._pool.warm(version, self._timeout)
-        profile = await self._measure(version)
-        await self._registry.set_profile(ref, profile)
-        return await self._registry.transition(ref, Lifecycle.READY, by, "validated by a real generation")
+        async with self._validating.setdefault(ref, asyncio.Lock()):  # who comes second finds it done
+            version = self._registry.get(ref)
+            if version.status is not Lifecycle.REGISTERED:
+                return version
+            await self._pool.warm(version, self._timeout)
+            profile = await self._measure(version)
+            await self._registry.set_profile(ref, profile)
+            version = await self._registry.transition(ref, Lifecycle.READY, by, "validated by a real generation")
+            self._validating.pop(ref, None)
+            self._changed()
+            return version
 
     async def activate(self, ref: str, by: str, reason: str, *, rollback: bool = False) -> ModelVersion:
         """Make a version selectable, validating it first if nobody has. Only a rollback revives a retired one."""

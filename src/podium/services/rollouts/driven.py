@@ -10,25 +10,16 @@ import asyncio
 from collections.abc import Mapping
 
 from podium.core.arms import Arms, Sample
-from podium.domain.rollout import Arm, Metric, Reading, Rollout
+from podium.domain.rollout import Arm, Metric, Reading, Rollout, Split
 
 
 class Driven:
     """Used from one event loop only."""
 
     __slots__ = (
-        "_fresh",
-        "_readings",
-        "arms",
-        "ended",
-        "lock",
-        "retry_at",
-        "rollout",
-        "saved_at",
-        "unsaved",
-        "warm",
-        "work",
-    )
+        "_fresh", "_readings", "arms", "ended", "lock", "retry_at", "rollout", "saved_at", "seen", "split", "unsaved",
+        "warm", "work",
+    )  # fmt: skip
 
     def __init__(self, rollout: Rollout, arms: Arms) -> None:
         self.rollout = rollout
@@ -39,6 +30,10 @@ class Driven:
         """What is being done for it: preparing, or carrying out a move."""
         self.warm = False
         """The candidate was seen warm in this process, so that traffic may go to it."""
+        self.split: Split | None = None
+        """How the traffic is divided for it now."""
+        self.seen = False
+        """There is evidence at all."""
         self.unsaved = False
         """There is evidence that is not kept yet."""
         self.saved_at = 0.0
@@ -91,4 +86,4 @@ class Driven:
 
     def _changed(self) -> None:
         self._readings = None
-        self._fresh = self.unsaved = True
+        self._fresh = self.unsaved = self.seen = True

@@ -13,19 +13,31 @@ from podium.services.policy import Policy
 
 MIN_SCORES = 10.0
 """Fewer scores say nothing about how much they spread or how often they come."""
+REMEMBERED = 100
 _HOUR_S = 3600.0
 
 
 def foresight(policy: Policy, known: Callable[[str], TaskKnowledge]) -> Callable[[str, str, RolloutPlan], str]:
     """A function of (task, baseline, plan)."""
+    said: dict[tuple[str, float | None, float | None, float | None], str] = {}
 
     def foresee(task: str, baseline: str, plan: RolloutPlan) -> str:
         evidence = policy.evidence(task, baseline)
         quality = None if evidence is None else history.mean_quality(evidence)
         about = known(task)
-        return detects(plan, quality, spread_of(about), scores_per_hour(about))
+        given = (_rounded(quality, 3), _rounded(spread_of(about), 3), _rounded(scores_per_hour(about), 1))
+        key = (repr(plan), *given)
+        if key not in said:  # milliseconds each, and batches ask the same again and again
+            if len(said) >= REMEMBERED:
+                said.clear()
+            said[key] = detects(plan, *given)
+        return said[key]
 
     return foresee
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def spread_of(known: TaskKnowledge) -> float | None:

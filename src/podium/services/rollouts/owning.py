@@ -68,6 +68,7 @@ class Owning:
         now = self._clock.now()
         for kept in await self._store.claim_rollouts(self._owner, now, now + OWNED_S, alone=alone):
             driven = Driven(kept.rollout, arms_of(kept))
+            driven.seen = kept.arms is not None
             self._transitions.take_in(driven)
             bound = self._swapper.binding(kept.rollout.task)
             try:

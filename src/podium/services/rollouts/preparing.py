@@ -21,7 +21,6 @@ from podium.domain.swap import Compatibility
 from podium.errors import Conflict, PodiumError, StoreError
 from podium.ports import Clock
 from podium.services.onboarding import Onboarding
-from podium.services.policy import Policy
 from podium.services.pool import Pool
 from podium.services.registry import Registry
 from podium.services.rollouts.driven import Driven
@@ -49,7 +48,6 @@ class Preparing:
         *,
         transitions: Transitions,
         registry: Registry,
-        policy: Policy,
         swapper: Swapper,
         onboarding: Onboarding,
         pool: Pool,
@@ -59,7 +57,6 @@ class Preparing:
     ) -> None:
         self._transitions = transitions
         self._registry = registry
-        self._policy = policy
         self._swapper = swapper
         self._onboarding = onboarding
         self._pool = pool
@@ -151,8 +148,6 @@ class Preparing:
             raise Conflict(f"{version.ref} was retired meanwhile")
         validated = version.status is not Lifecycle.REGISTERED
         version = await self._onboarding.validate(version.ref, rollout.by)
-        if not validated:
-            self._policy.refresh()  # it may be chosen for its share now
         warming = await self._pool.warm(version, self._timeout)
         return warming if validated else self._clock.monotonic() - started
 

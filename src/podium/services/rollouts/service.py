@@ -88,7 +88,6 @@ class Rollouts:
         self._preparing = Preparing(
             transitions=self._transitions,
             registry=registry,
-            policy=policy,
             swapper=swapper,
             onboarding=onboarding,
             pool=pool,

@@ -87,7 +87,7 @@ class Transitions:
         if self._by_id.pop(rollout.id, None) is None:
             return
         del self._by_task[rollout.task], self._rollouts[rollout.task]
-        self._policy.split(rollout.task, None)
+        self._divide(driven, None)
         driven.stop()
         driven.ended.set()
 
@@ -103,11 +103,15 @@ class Transitions:
         before = driven.rollout
         after = replace(apply(before, move, now), **facts)  # type: ignore[arg-type] # fields by name, checked by tests
         bound = self._swapper.binding(after.task)
-        if after.state is S.PROMOTED and (bound is None or bound.ref != after.candidate):
-            await self._promote(driven, after, move, by)
-        else:
-            await self._record(driven, before, after, move.reason, by)
-            self._settle(driven, after)
+        try:
+            if after.state is S.PROMOTED and (bound is None or bound.ref != after.candidate):
+                await self._promote(driven, after, move, by)
+            else:
+                await self._record(driven, before, after, move.reason, by)
+                self._settle(driven, after)
+        except BaseException:
+            driven.unsaved = driven.seen
+            raise
         return after
 
     def put_in_force(self, driven: Driven) -> None:
@@ -118,7 +122,12 @@ class Transitions:
             split = Split(
                 rollout=rollout.id, baseline=rollout.baseline, candidate=rollout.candidate, share=rollout.share
             )
-        self._policy.split(rollout.task, split)
+        self._divide(driven, split)
+
+    def _divide(self, driven: Driven, split: Split | None) -> None:
+        if split != driven.split:
+            driven.split = split
+            self._policy.split(driven.rollout.task, split)
 
     async def _record(self, driven: Driven, before: Rollout, after: Rollout, reason: str, by: str) -> None:
         event = self.event(before.state, after, reason, by)
@@ -127,7 +136,7 @@ class Transitions:
             await self._store.save_rollout(change, self._owner)
         except StoreError:
             if before.routed and not after.routed:
-                self._policy.split(before.task, None)
+                self._divide(driven, None)
             raise
         except Conflict:
             self.let_go(driven)
@@ -179,7 +188,11 @@ class Transitions:
         self, driven: Driven, before: Rollout, after: Rollout, reason: str, events: tuple[Event, ...]
     ) -> RolloutChange:
         now = self._clock.now()
-        driven.arms.note(now, after.share)
+        arms = None
+        if driven.seen:
+            driven.arms.note(now, after.share)
+            arms = driven.arms.dump()
+            driven.unsaved = False
         step = RolloutStep(
             rollout=after.id, at=now, before=before.state, after=after.state, share=after.share, reason=reason
         )
@@ -188,7 +201,7 @@ class Transitions:
             history = self._policy.evidence(after.task, after.candidate)
             samples = 0 if history is None else history.samples
             bar = Bar(task=after.task, ref=after.candidate, at=now, reason=reason, samples=samples)
-        return RolloutChange(rollout=after, step=step, events=events, arms=driven.arms.dump(), bar=bar)
+        return RolloutChange(rollout=after, step=step, events=events, arms=arms, bar=bar)
 
     def event(self, before: RolloutState | None, after: Rollout, reason: str, by: str) -> Event | None:
         """What listeners are told; ``None`` for a step nobody needs to hear of. ``before``: ``None`` for a new one."""
