@@ -128,6 +128,7 @@ def test_one_that_falls_short_is_replaced_gradually_as_far_as_the_evidence_carri
     assert (rollout["by"], rollout["state"], rollout["reason"]) == ("autoswap", "promoted", told["data"]["reason"])
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SWP-6")
 def test_when_the_old_version_dies_during_its_rollout_the_candidate_takes_over_without_waiting(live: Server):
     file = live.home / "podium.toml"
@@ -160,6 +161,7 @@ def test_when_the_old_version_dies_during_its_rollout_the_candidate_takes_over_w
     assert rollout["state"] == "promoted"
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SWP-6")
 def test_without_an_alternative_each_request_gets_its_own_error_unchanged(live: Server):
     live.ok("POST", "/api/v1/models/m@2/deprecate", {"reason": "test"})

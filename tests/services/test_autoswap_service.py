@@ -332,7 +332,7 @@ def _feedback(decision: str, ref: str, score: float):
 
 
 @pytest.mark.requirement("SWP-6")
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     preset=st.sampled_from(list(Preset)),
     steps=st.lists(
