@@ -15,9 +15,9 @@ import pytest
 
 from podium import Criteria, Podium, errors
 from podium.client import find_server
-from podium.client.wire import origin_of
 from podium.client.failures import from_reply, rebuild
 from podium.client.streaming import Events
+from podium.client.wire import origin_of
 from podium.errors import InvalidRequest, NoCandidate, NotFound, PodiumError, ProviderUnreachable
 
 

@@ -31,11 +31,15 @@ from podium.config import (
     WebhookEntry,
     load,
 )
+from podium.config.schedules import WindowEntry
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "e2e"))
+import server as gateway
 
 pytestmark = pytest.mark.requirement("OPS-10")
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```([a-z]+) (run|check)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```([a-z]+) (run|check|scripted)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,21 @@ class Block:
     page: Path
     line: int
     language: str
+    kind: str
     text: str
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
-def blocks(*languages: str) -> list[Block]:
+def blocks(language: str, kind: str = "run") -> list[Block]:
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
-            found.append(Block(page, line, match[1], match[3]))
-    return [block for block in found if block.language in languages]
+            found.append(Block(page, line, match[1], match[2], match[3]))
+    return [block for block in found if (block.language, block.kind) == (language, kind)]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -98,7 +103,8 @@ def stocked(home: Path) -> Path:
 def test_the_pages_have_blocks_to_run():
     assert len(blocks("python")) >= 3
     assert blocks("bash")
-    assert blocks("toml")
+    assert blocks("bash", "scripted")
+    assert blocks("toml", "check")
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
@@ -113,7 +119,16 @@ def test_shell_blocks_run_on_the_real_model(block, home, smollm_path):
     assert "poetry: smol@2 → smol@1" in out
 
 
-@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+@pytest.mark.parametrize("block", blocks("bash", "scripted"), ids=str)
+def test_shell_blocks_run_on_scripted_models_with_a_server(block, stocked):
+    server = gateway.Server(stocked).start()
+    try:
+        assert finish(["bash", "-euo", "pipefail", "-c", block.text], stocked, PODIUM_URL=server.url)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("block", blocks("toml", "check"), ids=str)
 def test_configuration_blocks_are_valid(block, tmp_path):
     file = tmp_path / "podium.toml"
     file.write_text(block.text)
@@ -159,6 +174,7 @@ def test_every_command_takes_json():
         ("tasks.NAME", TaskEntry),
         ("tasks.NAME.autoswap", TaskAutoSwap),
         ("rules.NAME", RuleEntry),
+        ("windows.NAME", WindowEntry),
         ("models.NAME", ModelEntry),
         ("webhooks.NAME", WebhookEntry),
     ],
