@@ -35,9 +35,11 @@ class ShiftedClock:
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        self.wrong_s = 0.0
+        """What the wall clock is wrong by, beside that."""
 
     def now(self) -> float:
-        return time.time() + self.ahead_s
+        return time.time() + self.ahead_s + self.wrong_s
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead_s

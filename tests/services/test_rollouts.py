@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from podium.domain.model import Lifecycle
+from podium.core.arms import Sample
+from podium.domain.model import Lifecycle, Source
 from podium.domain.rollout import Metric, Rollout, RolloutMode, RolloutPlan, RolloutState
 from podium.errors import Conflict, InvalidRequest, NotFound, StoreError
 from podium.ports import Page
@@ -321,3 +328,74 @@ async def test_a_full_disk_keeps_a_rollout_where_it_is_but_a_bad_candidate_leave
     monkeypatch.undo()
     await rig.rollouts.command(rollout.id, "rollback", by="test")
     assert (await rig.rollouts.find(rollout.id)).state is S.ROLLED_BACK
+
+
+# ------------------------------------------------------------ shadow, clocks
+
+
+@pytest.mark.requirement("SWP-5")
+async def test_from_the_shadow_a_candidate_goes_on_canary_when_what_was_compared_is_fine(rig: Rig):
+    ordered = await rig.rollouts.order("jobs", "m@2", replace(QUICK, shadow_s=HOUR_S), by="test")
+    rollout = await rig.until(ordered, S.SHADOW)
+    assert set(await rig.ask(20)) == {"m@1"}, "nobody sees an answer out of the shadow"
+    fine = Sample(success=True, latency_ms=5.0, memory_mb=None, energy_mwh=None)
+    for _ in range(20):
+        rig.rollouts.shadowed(rollout.id, fine, fine)
+        rig.rollouts.paired(rollout.id, 0.8, 0.8)
+    await rig.pass_by(HOUR_S - 60)
+    assert (await rig.rollouts.find(rollout.id)).state is S.SHADOW
+    await rig.pass_by(61)
+    assert (await rig.until(rollout, S.CANARY)).share == 0.5
+    assert "m@2" in await rig.ask(40)
+    assert (await rig.kinds())[-1] == "rollout.ramped"
+
+
+@pytest.mark.requirement("SWP-5")
+async def test_a_candidate_that_is_worse_in_the_shadow_never_gets_a_request(rig: Rig):
+    ordered = await rig.rollouts.order("jobs", "m@2", replace(QUICK, shadow_s=HOUR_S), by="test")
+    rollout = await rig.until(ordered, S.SHADOW)
+    for number in range(60):
+        rig.rollouts.paired(rollout.id, 0.9 - 0.001 * number, 0.2 + 0.001 * number)
+    await rig.rollouts.tick()
+    ended = await rig.rollouts.find(rollout.id)
+    assert ended.state is S.ROLLED_BACK
+    assert set(await rig.ask(20)) == {"m@1"}
+
+
+@pytest.mark.requirement("SWP-4")
+@pytest.mark.parametrize("days", [365, -365])
+async def test_a_wall_clock_that_jumps_by_a_year_neither_promotes_nor_rolls_back(rig: Rig, days: int):
+    rollout = await rig.on_canary()
+    await rig.ask(3)
+    rig.clock.wrong_s = days * 86400.0
+    await rig.pass_by(6)
+    still = await rig.rollouts.find(rollout.id)
+    assert (still.state, still.share) == (S.CANARY, 0.5)
+    await rig.ask(40)
+    await rig.pass_by(HOUR_S + 1)
+    assert (await rig.rollouts.find(rollout.id)).share == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("SWP-4", "SWP-2")
+async def test_a_candidate_that_crashes_again_and_again_is_rolled_back_and_callers_are_answered(rig: Rig):
+    script = rig.folder / "real.json"
+    script.write_text('{"text": "fine"}')
+    server = f"{shlex.quote(sys.executable)} -m podium.providers.scripted_server {shlex.quote(str(script))}"
+    source = Source(provider="command", location=f"{server} --port ${{PORT}}", settings=MappingProxyType({}))
+    await rig.register("crash@1", source, False)
+    rollout = await rig.on_canary("crash@1")
+    pool = rig.gateway.services.pool
+    async with asyncio.timeout(60):
+        while (await rig.rollouts.find(rollout.id)).open:
+            for view in pool.views():
+                if view.ref == "crash@1" and view.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(view.pid, signal.SIGKILL)
+            await rig.ask(2)
+            await rig.rollouts.tick()
+    ended = await rig.rollouts.find(rollout.id)
+    assert ended.state is S.ROLLED_BACK
+    assert ended.ending is not None
+    assert "success" in ended.ending
+    assert set(await rig.ask(10)) == {"m@1"}

@@ -95,7 +95,7 @@ class Rollouts:
             clock=clock,
             load_timeout_s=load_timeout_s,
         )
-        self._watching = Watching(self._transitions, self._preparing, store, clock, owner)
+        self._watching = Watching(self._transitions, self._preparing, store, clock, owner, self._after)
         self._releasing = Releasing(store, registry, tasks, swapper, policy, clock, self.running)
         self._gathering = Gathering(ledger, self._transitions.on)
         self._owning = Owning(self._transitions, self._preparing, store, swapper, clock, owner, self._after)
@@ -236,11 +236,7 @@ class Rollouts:
         except StoreError as error:
             _log.warning("rollouts could not be owned again", error=error.message)
         await self._gathering.look_up()
-        before = self._transitions.all()
         await self._watching.look()
-        for driven in before:
-            if not driven.rollout.open:
-                await self._after(driven)
         await self._watching.keep()
 
     async def resume(self) -> None:

@@ -7,6 +7,7 @@ round: with very many rollouts each is looked at less often, none is left out.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -31,16 +32,23 @@ _log = structlog.get_logger("podium.rollouts")
 
 
 class Watching:
-    """One per ``Rollouts``."""
+    """One per ``Rollouts``. ``after`` is called for what has ended."""
 
     def __init__(
-        self, transitions: Transitions, preparing: Preparing, store: RolloutStore, clock: Clock, owner: str
+        self,
+        transitions: Transitions,
+        preparing: Preparing,
+        store: RolloutStore,
+        clock: Clock,
+        owner: str,
+        after: Callable[[Driven], Awaitable[None]],
     ) -> None:
         self._transitions = transitions
         self._preparing = preparing
         self._store = store
         self._clock = clock
         self._owner = owner
+        self._after = after
 
     async def look(self) -> None:
         """One round over all open rollouts."""
@@ -89,6 +97,7 @@ class Watching:
                         raise
                     reason = f"{rollout.candidate} could not take over: {error.message}"
                     await self._transitions.carry_out(driven, move_to(rollout, S.ROLLED_BACK, reason), rollout.by)
+            await self._after(driven)
         except PodiumError as error:
             _log.warning("a rollout could not move", rollout=rollout.id, to=move.state, error=error.message)
             driven.retry_at = self._clock.monotonic() + RETRY_S
