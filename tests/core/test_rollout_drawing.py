@@ -127,7 +127,7 @@ def test_the_sheet_tells_state_reason_evidence_and_history():
     for share in ("10 %", "20 %", "30 %", "40 %"):
         assert share in text
     running = story(1.05, state=RolloutState.CANARY, hours=2.5)
-    text = sheet(running, START + 9 + 2.5 * 3600, width=100)
+    text = sheet(running, START + 9 + 2.5 * 3600, width=160)
     assert "canary, step 3 of 10, 30 % of the traffic" in text
     count = re.search(r"next     40 % in 30 min at the earliest, and after (\d+) more answers of the candidate;", text)
     assert count, text
@@ -139,13 +139,24 @@ def test_the_sheet_tells_what_validation_showed():
     checked = plain(
         story(),
         validation=Validation(
-            suite="qa", items=40, baseline_score=0.8, candidate_score=0.7, lower=-0.2, upper=0.01, missing="2 timed out"
+            suite="qa",
+            items=40,
+            baseline_score=0.8,
+            candidate_score=0.7,
+            lower=-0.2,
+            upper=0.01,
+            missing="2 timed out",
+            baseline_latency_ms=120,
+            candidate_latency_ms=80,
         ),
         compatibility=Compatibility(compatible=True, warnings=("smaller context",)),
         reason="newer",
     )
-    text = sheet(checked, NOW)
-    assert "0.700 against 0.800 (difference -0.200 to +0.010) on 40 items of qa (2 timed out)" in text
+    text = sheet(checked, NOW, width=160)
+    assert (
+        "0.700 against 0.800 (difference -0.200 to +0.010) on 40 items of qa, 80 ms against 120 ms (2 timed out)"
+        in text
+    )
     assert "smaller context" in text
     assert "by cli: newer" in text
     text = sheet(plain(story(), validation=Validation(missing="the task has no suite")), NOW)
@@ -256,3 +267,11 @@ def test_texts_are_wrapped_and_cut_to_a_width():
     assert wrap("", 13, 300, 3) == []
     assert cut("short", 13, 300) == "short"
     assert cut("w" * 50, 13, 60).endswith("…")
+
+
+def test_long_reasons_are_wrapped_beside_their_names():
+    long = plain(story(), ending="because " * 60)
+    lines = sheet(long, NOW, width=90).split("\n")
+    start = next(index for index, line in enumerate(lines) if line.startswith("because"))
+    assert lines[start + 1].startswith(" " * 10 + "because")
+    assert max(len(line) for line in lines[start : start + 4]) <= 90

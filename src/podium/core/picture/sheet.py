@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from podium.core.picture import chart, words
 from podium.core.picture.facts import difference
 from podium.domain.rollout import Metric, Rollout, RolloutReport
 
+_LEAST_ROOM = 24
+"""Columns below which wrapping would make ribbons."""
 _PLAIN = str.maketrans({"→": "->", "…": "..."})
 
 
 def sheet(
     report: RolloutReport, now: float, *, metric: Metric | None = None, width: int = 80, ascii_only: bool = False
 ) -> str:
-    """Lines without a newline at the end. ``width`` bounds the chart; other lines are as long as their content."""
+    """Lines without a newline at the end, about ``width`` wide: numbers are never broken, texts are wrapped."""
     rollout = report.rollout
     parts = [
         f"{rollout.task}: {rollout.baseline} → {rollout.candidate}",
-        *aligned([(name, text) for name, text in _facts(report, now) if text]),
+        *aligned([(name, text) for name, text in _facts(report, now) if text], width),
         "",
-        *table(READINGS, [reading_row(report, index) for index in range(len(report.readings))]),
+        *table(READINGS, [reading_row(report, index) for index in range(len(report.readings))], width),
         "",
-        *table(("after", "state", "share", "why"), history(report)),
+        *table(("after", "state", "share", "why"), history(report), width),
         "",
         chart.chart(report, now, metric=metric, width=width, ascii_only=ascii_only),
     ]
@@ -92,20 +95,34 @@ def validated(rollout: Rollout) -> str:
     bounds = ""
     if found.lower is not None and found.upper is not None:
         bounds = f" (difference {found.lower:+.3f} to {found.upper:+.3f})"
-    aside = f" ({found.missing})" if found.missing else ""
+    took = ""
+    if found.candidate_latency_ms is not None and found.baseline_latency_ms is not None:
+        took = f", {found.candidate_latency_ms:,.0f} ms against {found.baseline_latency_ms:,.0f} ms"
+    aside = f"{took} ({found.missing})" if found.missing else took
     return f"{found.candidate_score:.3f}{against}{bounds} on {found.items} items of {found.suite}{aside}"
 
 
-def aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Names and texts, one a line."""
-    width = max((len(name) for name, _ in pairs), default=0)
-    return [f"{name.ljust(width)}  {text}" for name, text in pairs]
+def aligned(pairs: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Names and texts, wrapped beside their names."""
+    names = max((len(name) for name, _ in pairs), default=0)
+    return [line for name, text in pairs for line in _hanging(name.ljust(names), text, width)]
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns; nothing without rows."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Aligned columns, the last one wrapped; nothing without rows."""
     if not rows:
         return []
-    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
-    shown = (tuple(name.upper() for name in columns), *rows)
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns) - 1)]
+    lines = []
+    for row in (tuple(name.upper() for name in columns), *rows):
+        before = "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=False))
+        lines += _hanging(before, row[-1], width)
+    return lines
+
+
+def _hanging(before: str, text: str, width: int) -> list[str]:
+    """``text`` beside ``before``, going on below itself; one line where there is too little room to wrap."""
+    room = width - len(before) - 2
+    parts = textwrap.wrap(text, room) if room >= _LEAST_ROOM else [text]
+    lines = [before if index == 0 else " " * len(before) for index in range(max(1, len(parts)))]
+    return [f"{line}  {part}".rstrip() for line, part in zip(lines, parts or [""], strict=True)]
