@@ -15,7 +15,7 @@ from podium.services.meter import Meter
 from podium.services.plane import Services
 
 SWEEP_S = 0.25
-PAIRS_AT_ONCE = 2_000
+PAIRS_AT_ONCE = 1_000
 """Beliefs that one sweep may make anew, so that it holds the event loop up for some 20 ms at most."""
 SAVE_S = 0.8
 ROLLOUTS_S = 1.0
