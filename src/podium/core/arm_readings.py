@@ -39,8 +39,8 @@ QUANTILE = 0.95
 _MOST_FACTOR, _FACTORS = 1e4, 160
 _BOUNDS = "confidence sequence, normal mixture"
 _METHODS = {
-    Metric.SUCCESS: f"{_BOUNDS}; Wilson bounds of both arms",
-    Metric.QUALITY: f"{_BOUNDS}; Wilson bounds of both arms",
+    Metric.SUCCESS: f"{_BOUNDS}; likelihood bounds of both means",
+    Metric.QUALITY: f"{_BOUNDS}; likelihood bounds of both means",
     Metric.LATENCY: f"{_BOUNDS}; likelihood bounds of both quantiles",
     Metric.ENERGY: f"{_BOUNDS}; Student's bounds",
     Metric.MEMORY: f"{_BOUNDS}; Student's bounds",

@@ -8,9 +8,10 @@ overall mean in each cell: with one cell it is the plain difference of means, wi
 prompts and the phases of the rollout explain, and a cell with few values costs little. Every value of both arms counts:
 at a share of one in ten the nine times larger arm is known nine times better.
 
-Bounds for scores are Wilson's for each arm, joined by the squares of their distances (Newcombe 1998, "MOVER": Zou and
-Donner 2008), with as many right-or-wrong answers as carry the same information. They hold for rates near 0 and 1 and
-for arms that never vary, where a normal approximation claims to be certain after one answer.
+Bounds for scores are those of the likelihood ratio of right-or-wrong answers for each arm, with as many answers as carry
+the same information, joined by the squares of their distances (Newcombe 1998; "MOVER": Zou and Donner 2008). They hold
+for rates near 0 and 1 and for arms that never vary. A normal approximation does not: with Wilson's bounds, made for
+1.96 standard errors, an equal candidate at a success rate of 0.95 was condemned in 16 of 100 rollouts at the level of 2.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PRIOR = 3.0
 """Imagined values behind a variance: of a right-or-wrong score, or of an amount that varies by ``JITTER``."""
 JITTER = 0.05
 """Relative spread that every measured amount is assumed to have."""
+_FAR, _TINY, _STEPS = 1e3, 1e-12, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +80,43 @@ def contrast(baseline: Array, candidate: Array, *, bounded: bool) -> Contrast:
     if bounded:
         low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
     low, high, kept = low[..., 0], high[..., 0], kept[..., 0]
-    spread_b = _spread(baseline, level, n_b, low, bounded=bounded) * lost
-    spread_c = _spread(candidate, level, n_c, high, bounded=bounded) * lost
+    spread_b = _spread(baseline, level, n_b, low, lost, bounded=bounded)
+    spread_c = _spread(candidate, level, n_c, high, lost, bounded=bounded)
     return Contrast(low, high, spread_b, spread_c, n_b, n_c, kept)
 
 
 def score_bounds(seen: Contrast, z: Array | float, keep: float = 1.0) -> tuple[Array, Array]:
     """Bounds of ``candidate - keep * baseline`` for scores in [0, 1], ``z`` standard errors away."""
-    sides = []
-    for mean, spread, n in (
-        (seen.baseline, seen.baseline_spread, seen.baseline_n),
-        (seen.candidate, seen.candidate_spread, seen.candidate_n),
-    ):
-        worth = _binary(mean, n) / np.maximum(spread, 1e-12) * n * seen.kept
-        sides.append((mean, *_wilson(mean, worth, z)))
-    (mean_b, low_b, high_b), (mean_c, low_c, high_c) = sides
-    gap = mean_c - keep * mean_b
-    lower = gap - np.hypot(mean_c - low_c, keep * (high_b - mean_b))
-    upper = gap + np.hypot(high_c - mean_c, keep * (mean_b - low_b))
+    room = np.square(np.minimum(z, _FAR)) / 2.0
+    low_b, high_b = rate_bounds(
+        seen.baseline, room / _worth(seen.baseline, seen.baseline_spread, seen.baseline_n, seen)
+    )
+    low_c, high_c = rate_bounds(
+        seen.candidate, room / _worth(seen.candidate, seen.candidate_spread, seen.candidate_n, seen)
+    )
+    gap = seen.candidate - keep * seen.baseline
+    lower = gap - np.hypot(seen.candidate - low_c, keep * (high_b - seen.baseline))
+    upper = gap + np.hypot(high_c - seen.candidate, keep * (seen.baseline - low_b))
     return np.maximum(lower, -keep), np.minimum(upper, 1.0)
+
+
+def rate_bounds(mean: Array, room: Array) -> tuple[Array, Array]:
+    """Smallest and largest rate whose Kullback-Leibler divergence from ``mean`` is at most ``room``."""
+    # both at once; the lower bound of a rate is 1 - the upper bound of 1 - rate
+    x = np.stack([1.0 - mean, np.asarray(mean, dtype=np.float64)])
+    room = np.broadcast_to(room, x.shape)
+    rest = 1.0 - x
+    own = np.where(x > 0, x * np.log(np.maximum(x, _TINY)), 0.0) + np.where(
+        rest > 0, rest * np.log(np.maximum(rest, _TINY)), 0.0
+    )
+    # right of the root of a convex function (Pinsker's bound, and the one that leaves out a term): Newton stays there
+    steep = -np.expm1((own - room) / np.maximum(rest, _TINY))
+    p = np.clip(np.minimum(x + np.sqrt(room / 2.0) + _TINY, steep), x, 1.0 - 1e-15)
+    for _ in range(_STEPS):
+        over = own - x * np.log(p) - rest * np.log1p(-p) - room
+        p = np.clip(p - over * p * (1.0 - p) / np.maximum(p - x, _TINY), x, 1.0 - 1e-15)
+    p = np.where(rest > 0, p, 1.0)
+    return 1.0 - p[0], p[1]
 
 
 def amount_bounds(seen: Contrast, z: Array | float, keep: float = 1.0) -> tuple[Array, Array]:
@@ -122,27 +142,27 @@ def _count(sums: Array) -> Array:
     return count
 
 
-def _spread(sums: Array, level: Array, n: Array, mean: Array, *, bounded: bool) -> Array:
+def _spread(sums: Array, level: Array, n: Array, mean: Array, lost: Array, *, bounded: bool) -> Array:
     """Variance of one value around its cell's level."""
     weight, total, squares = sums[..., 0], sums[..., 1], sums[..., 2]
     whole = weight.sum(-1)
     off = (total - level * weight).sum(-1) / whole
     around = (squares - 2.0 * level * total + level**2 * weight).sum(-1) / whole - off**2
-    prior = _binary(mean, n) if bounded else np.square(JITTER * mean)
-    spread: Array = (np.maximum(around, 0.0) * n + PRIOR * prior) / (np.maximum(n - 1.0, 0.0) + PRIOR)
-    return spread
+    around = np.maximum(around, 0.0) * n * n / np.maximum(n - 1.0, 1.0) * lost
+    if bounded:
+        # relative to right-or-wrong scores, which cannot be exceeded: an arm without a single failure is one of those
+        binary = _binary(mean, n)
+        part = (around + PRIOR * binary) / (n * mean * (1.0 - mean) + PRIOR * binary)
+        return np.asarray(np.minimum(part, 1.0) * binary)
+    return np.asarray((around + PRIOR * np.square(JITTER * mean)) / (n + PRIOR))
+
+
+def _worth(mean: Array, spread: Array, n: Array, seen: Contrast) -> Array:
+    """Right-or-wrong answers that tell as much as these."""
+    return np.asarray(n * seen.kept * _binary(mean, n) / np.maximum(spread, _TINY))
 
 
 def _binary(mean: Array, n: Array) -> Array:
     """Variance of right-or-wrong answers with this mean, never quite 0."""
     p = (mean * n + 0.5) / (n + 1.0)
     return p * (1.0 - p)
-
-
-def _wilson(mean: Array, n: Array, z: Array | float) -> tuple[Array, Array]:
-    square = np.square(z) / n
-    with np.errstate(invalid="ignore"):
-        middle = (mean + square / 2.0) / (1.0 + square)
-        half = np.sqrt(square * mean * (1.0 - mean) + square**2 / 4.0) / (1.0 + square)
-    finite = np.isfinite(square)
-    return np.where(finite, middle - half, 0.0), np.where(finite, middle + half, 1.0)

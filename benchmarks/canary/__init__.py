@@ -1,0 +1,1 @@
+"""Simulated rollouts and the rules of the canary table."""
