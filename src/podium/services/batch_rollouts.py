@@ -74,7 +74,7 @@ class BatchRollouts:
         under_way = await self._of(batch, swaps)
         if not under_way:
             waiting = to_move(self._swapper, swaps)
-            _, problems = drafts(self._swapper, waiting, strict=plan.strict, by=by, reason=reason)
+            _, problems = await drafts(self._swapper, waiting, strict=plan.strict, by=by, reason=reason)
             if problems:
                 return BatchResult(ok=False, says=f"nothing began: {'; '.join(problems)}")
         try:

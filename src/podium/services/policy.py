@@ -118,9 +118,9 @@ class Policy:
         """What the learner believes on a task, by version."""
         return self._selector.snapshot.beliefs_on(task)
 
-    def rebind(self, binding: Binding) -> None:
-        """Move a task's traffic, in one assignment."""
-        self._selector.rebind(binding)
+    def rebind(self, *bindings: Binding) -> None:
+        """Move the traffic of one task or of several, in one assignment."""
+        self._selector.rebind(*bindings)
 
     def split(self, task: str, split: Split | None) -> None:
         """Divide a task's traffic between the arms of a rollout, or no longer, in one assignment."""

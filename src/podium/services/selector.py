@@ -113,9 +113,10 @@ class Selector:
                 continue  # nothing can serve it any more: the next request is told why
         self._state = state
 
-    def rebind(self, binding: Binding) -> None:
-        """Move a task's traffic to another version."""
-        self.replace(self.snapshot.with_binding(binding.task, binding))
+    def rebind(self, *bindings: Binding) -> None:
+        """Move the traffic of one task or of several to other versions, all at once."""
+        moved = {binding.task: binding for binding in bindings}
+        self.replace(replace(self.snapshot, bindings={**self.snapshot.bindings, **moved}))
 
     def learn(self, task: str, ref: str, evidence: Evidence, now: float) -> None:
         """Replace one row of history."""

@@ -168,9 +168,8 @@ class Swapper:
             )
         events = [self._event("swap.completed", swap) for swap in done]
         await save(done, bindings, events)
-        for binding in bindings:
-            self._bindings[binding.task] = binding
-            self._selector.rebind(binding)
+        self._bindings.update({binding.task: binding for binding in bindings})
+        self._selector.rebind(*bindings)
         for event in events:
             self._publish(event)
         return done
