@@ -273,5 +273,5 @@ def test_long_reasons_are_wrapped_beside_their_names():
     long = plain(story(), ending="because " * 60)
     lines = sheet(long, NOW, width=90).split("\n")
     start = next(index for index, line in enumerate(lines) if line.startswith("because"))
-    assert lines[start + 1].startswith(" " * 10 + "because")
+    assert lines[start + 1].startswith(" " * 9 + "because")
     assert max(len(line) for line in lines[start : start + 4]) <= 90
