@@ -12,12 +12,14 @@ from typing import Any, Self
 import pytest
 
 from podium import Podium
-from podium.config import Config, Server
+from podium.config import Config, Recording, Server
 from podium.domain.swap import Event
 from podium.errors import InvalidRequest, ProviderUnreachable
+from podium.maintenance import Maintenance
 from podium.ports import Batch
 from podium.runtime import Gateway
 from podium.server.control import events as stream_module
+from podium.services.meter import Meter
 
 pytestmark = pytest.mark.requirement("SWP-10")
 
@@ -221,6 +223,17 @@ async def test_open_streams_do_not_hold_up_the_end(tmp_path: Path) -> None:
     assert loop.time() - started < 5
     assert await reader.block() == ": the gateway stops"
     await reader.__aexit__()
+
+
+async def test_the_hourly_tidy_keeps_the_record_within_its_bound(tmp_path: Path) -> None:
+    config = Config(home=tmp_path / "home", recording=Recording(max_events=100))
+    async with Gateway.open(config) as gateway:
+        await record(gateway, 2500)
+        log = gateway.services.event_log
+        await Maintenance(gateway.services, Meter(gateway.services.clock), config.recording).tidy()
+        oldest, newest = await log.event_bounds()
+        assert newest - oldest + 1 == 100
+        assert newest >= 2500
 
 
 # ---------------------------------------------------------------- the client

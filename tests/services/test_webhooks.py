@@ -21,7 +21,7 @@ from podium.services.webhooks import Webhooks
 from podium.store import SqliteStore, open_store
 from podium.transport.addresses import check_target, refusal, target
 from podium.transport.webhook import WebhookPoster
-from webhook_endpoint import KEY, OK, Call, Endpoint, answer, close, drip, hang
+from webhook_endpoint import KEY, OK, Call, Endpoint, Handler, answer, close, drip, hang
 
 pytestmark = pytest.mark.requirement("SWP-10")
 FAST = Retries(first_s=0.05, most_s=0.2, jitter=0.0, give_up_s=3600)
@@ -327,6 +327,39 @@ async def test_a_clock_set_back_by_a_year_holds_nothing_up_and_forward_loses_not
         rig.webhooks.wake()
         await empty(rig)
     assert await rig.gave_up() == []
+
+
+async def test_a_look_into_the_outbox_that_is_out_of_date_repeats_nothing(rig: Rig, monkeypatch) -> None:
+    """The outbox is read while a call is under way, and what was read arrives after the call has ended."""
+    real = rig.store.backlog
+    held = 0
+
+    async def late(*given):
+        nonlocal held
+        (courier,) = rig.webhooks._couriers.values()
+        busy = courier.busy
+        found = await real(*given)
+        if busy and found.ready:
+            held += 1
+            await until(lambda: not courier.busy)
+        return found
+
+    monkeypatch.setattr(rig.store, "backlog", late)
+    with Endpoint(lambda call, number: slowly) as endpoint:
+        await rig.start(hook(endpoint))
+        for _ in range(5):
+            await rig.tell(("swap.step", "code"))
+            await rig.tell(("swap.step", "chat"))
+            sent = len(endpoint.calls)
+            await until(lambda sent=sent: len(endpoint.calls) > sent)
+        await empty(rig)
+        assert held > 0
+        assert len({call.id for call in endpoint.calls}) == len(endpoint.calls) == 10
+
+
+def slowly(handler: Handler) -> None:
+    handler.server.ended.wait(0.1)
+    OK(handler)
 
 
 async def test_while_the_store_fails_nothing_spins_and_it_goes_on_by_itself(rig: Rig, monkeypatch) -> None:

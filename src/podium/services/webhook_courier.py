@@ -26,6 +26,8 @@ LANES = 4
 """Subjects of one webhook that are told side by side."""
 PACE_S = 0.05
 """Shortest time between two looks into the outbox of one webhook."""
+REST = 10.0
+"""A look that takes longer, because much is waiting, is followed by a rest of this many times as long."""
 TRIM_TO = 0.9
 """An outbox that is over its bound is cut to this share of it, so that the loss is one event and not thousands."""
 LONGEST_PAUSE_S = 60.0
@@ -129,12 +131,14 @@ class Courier:
         try:
             while True:
                 self._wake.clear()
+                started = self._clock.monotonic()
                 try:
                     pause_s = await self._round()
-                except PodiumError as error:
-                    _log.warning("the outbox cannot be read", webhook=self.hook.name, error=error.message)
+                except Exception as error:  # noqa: BLE001 - whatever it was, this must go on as long as the gateway does
+                    _log.warning("the outbox cannot be read", webhook=self.hook.name, error=str(error))
                     pause_s = STORE_PAUSE_S
-                await asyncio.sleep(PACE_S)
+                took_s = self._clock.monotonic() - started
+                await asyncio.sleep(min(max(PACE_S, took_s * REST), STORE_PAUSE_S))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), pause_s)
         finally:
