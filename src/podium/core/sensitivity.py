@@ -27,7 +27,7 @@ LOSSES = (0.5, 0.3, 0.2, 0.1, 0.05)
 ALIKE = 0.5
 """Correlation of both arms' scores on the same prompt, where nothing else is known."""
 _ASSUMED_QUALITY = 0.7
-_MOST = 1e6
+_MOST, _MANY = 1e6, 1000
 _POINTS = 240
 _PATIENCE_H = 14 * 24.0
 """Waiting longer than this for a verdict is no plan."""
@@ -38,7 +38,7 @@ def answers(
 ) -> int | None:
     """Scored answers of the candidate until a relative ``loss`` of quality is found in four of five runs.
 
-    ``None``: not within a million. ``spread``: standard deviation of a score, ``None``: right or wrong.
+    ``None``: not before the ramp is over, or not within a million. ``spread``: standard deviation of a score, ``None``: right or wrong.
     """
     candidate_n = np.geomspace(1.0, _MOST, _POINTS)
     baseline_n = _baseline_answers(plan, candidate_n, requests_per_hour)
@@ -86,27 +86,26 @@ def detects(
     quality = _ASSUMED_QUALITY if baseline_quality is None else min(1.0, max(0.0, baseline_quality))
     if quality < 0.01:
         return "The version that serves scores almost 0: there is no quality to lose, and no loss of it can be seen."
-    parts, late = [], None
+    parts: list[str] = []
+    late = None
     for loss in LOSSES:
         if loss <= 1.0 - plan.limits[Metric.QUALITY] and loss != LOSSES[-1]:
             continue
         count = answers(plan, loss, quality, spread, requests_per_hour)
-        if count is None:
+        hours = None if count is None else _hours(plan, count, requests_per_hour)
+        if count is None or count > _MANY or (hours or 0.0) > _PATIENCE_H:
             late = loss
             break
-        hours = _hours(plan, count, requests_per_hour)
-        if late is None and (hours is None or hours <= _PATIENCE_H) and count <= 1000:
-            parts.append(f"{loss:.0%} after about {_round(count)} answers of the candidate{_duration(hours)}")
-        else:
-            late = loss
-            break
+        of = "" if parts else " of the candidate"
+        parts.append(f"{loss:.0%} after about {_round(count)} answers{of}{_duration(hours)}")
     text = "Sees a loss of quality of " + ", ".join(parts) if parts else "Sees no loss of quality in reasonable time"
     if late is not None:
         both = pairs(plan, late, quality, spread)
         alone = answers(plan, late, quality, spread, requests_per_hour)
-        text += f"; of {late:.0%} only after {'more than a million' if alone is None else _round(alone)} answers"
+        text += f"; of {late:.0%} "
+        text += "not before the ramp is over" if alone is None else f"only after about {_round(alone)} answers"
         if both is not None:
-            text += f", or {_round(both)} prompts answered by both in the shadow"
+            text += f", but with about {_round(both)} prompts answered by both in the shadow"
     what = "right-or-wrong scores" if spread is None else f"scores that spread by {spread:.2f}"
     known = f"a quality of {quality:.2f}{' (assumed: none was measured yet)' if assumed else ''}"
     return f"{text}. Four runs in five are that fast; for {what} and {known}, every answer scored."
@@ -165,6 +164,8 @@ def _round(count: int) -> str:
 def _duration(hours: float | None) -> str:
     if hours is None:
         return ""
-    if hours < 1.5:
+    if hours < 0.75:
         return f" (about {max(1, round(hours * 60))} minutes at the task's traffic)"
+    if hours < 1.5:
+        return " (about an hour at the task's traffic)"
     return f" (about {hours:.0f} hours at the task's traffic)"
