@@ -316,6 +316,7 @@ async def test_a_full_disk_keeps_a_rollout_where_it_is_but_a_bad_candidate_leave
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ):
     rollout = await rig.on_canary()
+    save = rig.gateway.services.store.save_rollout
 
     async def full(*_: object, **__: object) -> None:
         raise StoreError("the disk is full")
@@ -325,9 +326,12 @@ async def test_a_full_disk_keeps_a_rollout_where_it_is_but_a_bad_candidate_leave
         await rig.rollouts.command(rollout.id, "rollback", by="test")
     assert set(await rig.ask(20)) == {"m@1"}
     assert (await rig.rollouts.find(rollout.id)).state is S.CANARY
-    monkeypatch.undo()
-    await rig.rollouts.command(rollout.id, "rollback", by="test")
-    assert (await rig.rollouts.find(rollout.id)).state is S.ROLLED_BACK
+    await rig.rollouts.tick()
+    assert set(await rig.ask(20)) == {"m@1"}, "it stays out until that is on record"
+    monkeypatch.setattr(rig.gateway.services.store, "save_rollout", save)
+    await rig.pass_by(6)
+    ended = await rig.rollouts.find(rollout.id)
+    assert (ended.state, ended.ending) == (S.ROLLED_BACK, "rolled back by hand")
 
 
 # ------------------------------------------------------------ shadow, clocks

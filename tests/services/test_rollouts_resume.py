@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shlex
 import sys
 import time
@@ -14,14 +15,14 @@ import pytest
 
 from podium.config import Recording
 from podium.domain.model import Lifecycle, Source
-from podium.domain.rollout import Metric, RolloutPlan, RolloutState
+from podium.domain.rollout import Metric, Rollout, RolloutPlan, RolloutState
 from podium.errors import Conflict, StoreError
 from podium.maintenance import Maintenance
 from podium.ports import Page
 from podium.providers import procfs
 from podium.services.rollouts.owning import OWNED_S
 from podium.services.rollouts.service import Rollouts
-from rollout_rig import HOUR_S, QUICK, open_rig
+from rollout_rig import HOUR_S, QUICK, Rig, open_rig
 
 S = RolloutState
 DAY_S = 86400.0
@@ -328,3 +329,68 @@ async def _longest_turn(rollouts: Rollouts) -> float:
     over.set()
     await watching
     return longest
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_ordered_at_the_same_time_traffic_record_and_binding_agree(
+    tmp_path: Path, monkeypatch, seed: int
+):
+    """Orders, commands, swaps, looks and stores that fail now and then, ten at a time, from a seed."""
+    draw = random.Random(seed)
+    async with open_rig(tmp_path, monkeypatch) as rig:
+        services = rig.gateway.services
+        await rig.add("m@3")
+        save = services.store.save_rollout
+
+        async def moody(*facts: object) -> None:
+            if draw.random() < 0.1:
+                raise StoreError("the disk was full for a moment")
+            await save(*facts)
+
+        monkeypatch.setattr(services.store, "save_rollout", moody)
+
+        ended = set()
+        for _ in range(40):
+            results = await asyncio.gather(*(_act(rig, draw) for _ in range(10)), return_exceptions=True)
+            for result in results:
+                assert result is None or isinstance(result, Conflict | StoreError), result
+            busy = [one.work for one in rig.rollouts._transitions.all() if one.work is not None]
+            await asyncio.gather(*busy)
+            recorded = (await services.store.load()).bindings
+            kept = await rig.rollouts.listed("jobs", Page(limit=1000))
+            assert {binding.ref for binding in recorded if binding.task == "jobs"} == {rig.bound}
+            _agree(rig, kept)
+            ended |= {one.state for one in kept if not one.open}
+        assert len(ended) >= 2, "the seed reaches some ends"
+
+
+async def _act(rig: Rig, draw: random.Random) -> None:
+    swapper, running = rig.gateway.services.swapper, rig.rollouts.running()
+    ref = draw.choice(("m@1", "m@2", "m@3"))
+    match draw.randrange(6):
+        case 0:
+            await rig.rollouts.order("jobs", ref, QUICK, by="test")
+        case 1 if running:
+            order = draw.choice(("pause", "resume", "promote", "abort", "rollback"))
+            await rig.rollouts.command(running[0].id, order, by="test")
+        case 2:
+            await swapper.swap("jobs", ref, by="test")
+        case 3:
+            rig.clock.ahead_s += draw.choice((0.0, 6.0, HOUR_S))
+            await rig.rollouts.tick()
+        case 4:
+            await swapper.rollback("jobs", by="test")
+        case _:
+            await rig.ask(draw.randrange(8))
+
+
+def _agree(rig: Rig, kept: tuple[Rollout, ...]) -> None:
+    """What is on record, what is driven, and how the traffic is divided."""
+    now = rig.rollouts.on("jobs")
+    assert [one.id for one in kept if one.open] == ([now.id] if now else [])
+    split = rig.gateway.services.selector._selector.snapshot.splits.get("jobs")
+    if split is None:
+        return
+    assert now is not None
+    assert now.routed, now
+    assert (split.share, split.rollout, split.baseline) == (now.share, now.id, rig.bound)

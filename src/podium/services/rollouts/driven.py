@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from podium.core.arms import Arms, Sample
+from podium.core.rollout import Move
 from podium.domain.rollout import Arm, Metric, Reading, Rollout, Split
 
 
@@ -18,7 +19,7 @@ class Driven:
 
     __slots__ = (
         "_fresh", "_readings", "arms", "ended", "lock", "retry_at", "rollout", "saved_at", "seen", "split", "unsaved",
-        "warm", "work",
+        "wanted", "warm", "work",
     )  # fmt: skip
 
     def __init__(self, rollout: Rollout, arms: Arms) -> None:
@@ -38,6 +39,8 @@ class Driven:
         """There is evidence that is not kept yet."""
         self.saved_at = 0.0
         """Monotonic seconds when evidence was last kept."""
+        self.wanted: tuple[Move, str] | None = None
+        """What took the candidate out of the traffic and could not be recorded yet, and who ordered it."""
         self.retry_at = 0.0
         """Monotonic seconds before which work that failed for reasons of ours is not tried again."""
         self._readings: Mapping[Metric, Reading] | None = None

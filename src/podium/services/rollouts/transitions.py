@@ -109,9 +109,16 @@ class Transitions:
             else:
                 await self._record(driven, before, after, move.reason, by)
                 self._settle(driven, after)
+        except StoreError:
+            driven.unsaved = driven.seen
+            if before.routed and not after.routed and after.state is not S.PROMOTED:
+                self._divide(driven, None)
+                driven.wanted = (move, by)
+            raise
         except BaseException:
             driven.unsaved = driven.seen
             raise
+        driven.wanted = None
         return after
 
     def put_in_force(self, driven: Driven) -> None:
@@ -134,10 +141,6 @@ class Transitions:
         change = self._change(driven, before, after, reason, () if event is None else (event,))
         try:
             await self._store.save_rollout(change, self._owner)
-        except StoreError:
-            if before.routed and not after.routed:
-                self._divide(driven, None)
-            raise
         except Conflict:
             self.let_go(driven)
             raise

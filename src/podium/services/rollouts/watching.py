@@ -77,19 +77,19 @@ class Watching:
             self._preparing.start(driven)  # it had to be given up for the moment
             return
         driven.note(now)
-        move = advance(rollout, driven.readings(), driven.samples(), now)
+        move, by = driven.wanted or (advance(rollout, driven.readings(), driven.samples(), now), rollout.by)
         if move is not None:
-            driven.work = asyncio.create_task(self._carry_out(driven, move), name=f"podium-{rollout.id}")
+            driven.work = asyncio.create_task(self._carry_out(driven, move, by), name=f"podium-{rollout.id}")
             began.append(driven.work)
 
-    async def _carry_out(self, driven: Driven, move: Move) -> None:
+    async def _carry_out(self, driven: Driven, move: Move, by: str) -> None:
         rollout = driven.rollout
         try:
             async with driven.lock:
                 if driven.rollout is not rollout or not rollout.open:
                     return
                 try:
-                    await self._transitions.carry_out(driven, move, rollout.by)
+                    await self._transitions.carry_out(driven, move, by)
                 except (StoreError, Conflict):
                     raise
                 except PodiumError as error:
