@@ -232,6 +232,8 @@ def test_the_sentence_follows_plan_quality_spread_and_traffic() -> None:
     assert "50%" in plain
     assert "prompts answered by both" in plain
     assert "hours" in detects(RolloutPlan(), 0.62, None, 100.0)
+    assert "not before the ramp is over" in detects(RolloutPlan(), 0.62, None, 20.0)
+    assert "both to the same prompt" in detects(RolloutPlan(mode=RolloutMode.SHADOW), 0.62, None, 100.0)
     assert "assumed" in detects(RolloutPlan(), None, None, None)
     assert "guards nothing" in detects(RolloutPlan(limits={Metric.SUCCESS: 0.9}), 0.6, None, None)
     counts = [answers(RolloutPlan(), loss, 0.62, None, None) for loss in (0.5, 0.3, 0.2, 0.1)]

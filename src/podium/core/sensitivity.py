@@ -56,7 +56,8 @@ def answers(
     z = critical(level_of(Metric.QUALITY, plan), clock(baseline_n, candidate_n))
     error = np.sqrt(seen.baseline_spread / baseline_n + seen.candidate_spread / candidate_n)
     _, upper = score_bounds(seen, z)
-    return _first(np.isfinite(z) & (upper + _LUCK * error < 0), candidate_n)
+    inside = candidate_n <= _ramp_answers(plan, requests_per_hour)
+    return _first(inside & np.isfinite(z) & (upper + _LUCK * error < 0), candidate_n)
 
 
 def pairs(plan: RolloutPlan, loss: float, quality: float, spread: float | None) -> int | None:
@@ -86,25 +87,34 @@ def detects(
     quality = _ASSUMED_QUALITY if baseline_quality is None else min(1.0, max(0.0, baseline_quality))
     if quality < 0.01:
         return "The version that serves scores almost 0: there is no quality to lose, and no loss of it can be seen."
+    shadow = plan.mode is RolloutMode.SHADOW
     parts: list[str] = []
     late = None
     for loss in LOSSES:
         if loss <= 1.0 - plan.limits[Metric.QUALITY] and loss != LOSSES[-1]:
             continue
-        count = answers(plan, loss, quality, spread, requests_per_hour)
-        hours = None if count is None else _hours(plan, count, requests_per_hour)
+        if shadow:
+            count = pairs(plan, loss, quality, spread)
+            rate = (requests_per_hour or 0.0) * plan.shadow_sample
+            hours = None if count is None or rate <= 0 else count / rate
+        else:
+            count = answers(plan, loss, quality, spread, requests_per_hour)
+            hours = None if count is None else _hours(plan, count, requests_per_hour)
         if count is None or count > _MANY or (hours or 0.0) > _PATIENCE_H:
             late = loss
             break
-        of = "" if parts else " of the candidate"
+        of = "" if parts else " by both to the same prompt" if shadow else " of the candidate"
         parts.append(f"{loss:.0%} after about {_round(count)} answers{of}{_duration(hours)}")
     text = "Sees a loss of quality of " + ", ".join(parts) if parts else "Sees no loss of quality in reasonable time"
     if late is not None:
         both = pairs(plan, late, quality, spread)
         alone = answers(plan, late, quality, spread, requests_per_hour)
         text += f"; of {late:.0%} "
-        text += "not before the ramp is over" if alone is None else f"only after about {_round(alone)} answers"
-        if both is not None:
+        if shadow:
+            text += "not in reasonable time" if both is None else f"only after about {_round(both)} answers"
+        else:
+            text += "not before the ramp is over" if alone is None else f"only after about {_round(alone)} answers"
+        if both is not None and not shadow:
             text += f", but with about {_round(both)} prompts answered by both in the shadow"
     what = "right-or-wrong scores" if spread is None else f"scores that spread by {spread:.2f}"
     known = f"a quality of {quality:.2f}{' (assumed: none was measured yet)' if assumed else ''}"
@@ -132,11 +142,18 @@ def _baseline_answers(plan: RolloutPlan, candidate_n: Array, rate: float | None)
     if rate is None or rate <= 0 or not math.isfinite(step_h):
         even: Array = candidate_n * (1.0 - shares[0]) / shares[0]
         return even
-    # the last step but full traffic: after it there is nobody left to compare with
     gained = np.cumsum([0.0, *(rate * step_h * share for share in shares)])
     other = np.cumsum([0.0, *(rate * step_h * (1.0 - share) for share in shares)])
     answered: Array = np.maximum(np.interp(candidate_n, gained, other), 1e-9)
     return answered
+
+
+def _ramp_answers(plan: RolloutPlan, rate: float | None) -> float:
+    """Answers of the candidate by the end of a ramp that nothing holds up: after it there is no comparison."""
+    shares, step_h = _shares(plan)
+    if rate is None or rate <= 0 or not math.isfinite(step_h):
+        return math.inf
+    return rate * step_h * sum(shares)
 
 
 def _hours(plan: RolloutPlan, count: int, rate: float | None) -> float | None:
