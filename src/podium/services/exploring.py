@@ -41,7 +41,7 @@ class Explorer:
                 return self._made(choice, choice.chosen, ())
         if wire.in_tool_loop(head):
             return self._made(choice, choice.chosen, ())
-        able = tuple(ref for ref in choice.alternatives if self._loaded(ref))
+        able = tuple(filter(self._loaded, choice.alternatives))
         place = int(self._draw() / choice.exploration)
         return self._made(choice, able[place] if place < len(able) else choice.chosen, able)
 
