@@ -38,6 +38,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@2", "reason": "second"})
     started = server.ok("POST", "/api/v1/benchmarks/runs", {"suite": "classification", "models": ["m@1"]})
     PARAMETERS["run_id"] = started["id"]
+    began = server.ok("POST", "/api/v1/tasks/jobs/swap", {"to": "m@1", "mode": "gradual"})
+    PARAMETERS["rollout_id"] = server.ok("POST", f"/api/v1/rollouts/{began['id']}/abort")["id"]
+    planned = {"swaps": [{"task": "jobs", "to": "m@1"}], "at": time.time() + 86_400}
+    PARAMETERS["schedule_id"] = server.ok("POST", "/api/v1/schedules", planned)["id"]
     yield server
     server.stop()
 
@@ -65,7 +69,19 @@ def test_the_openapi_document_describes_what_is_there_and_every_get_answers(shar
             assert reply.headers["cache-control"] == "no-store"
     references = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(document["components"]["schemas"])
-    wanted = {"models", "tasks", "instances", "decisions", "feedback", "stats", "costs", "events", "swaps", "doctor"}
+    wanted = {
+        "models",
+        "tasks",
+        "instances",
+        "decisions",
+        "feedback",
+        "stats",
+        "costs",
+        "events",
+        "swaps",
+        "doctor",
+        "rollouts",
+    }
     assert wanted <= {path.split("/")[3] for path in document["paths"]}
 
 

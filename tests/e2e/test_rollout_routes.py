@@ -215,9 +215,12 @@ def test_the_document_describes_what_is_answered(gateway: Server):
         ("get", "/api/v1/rollouts/{rollout_id}", gateway.call("GET", "/api/v1/rollouts/nobody")),
         ("post", "/api/v1/rollouts/{rollout_id}/{order}", gateway.call("POST", f"{name}/resume")),
         ("post", "/api/v1/rollouts/{rollout_id}/{order}", gateway.call("POST", f"{name}/abort")),
+        ("get", "/api/v1/models", gateway.call("GET", "/api/v1/models?limit=0")),
     ]
     for method, path, reply in calls:
         matches(document, method, path, reply)
+    said = [one["responses"] for path in document["paths"].values() for one in path.values()]
+    assert not [replies for replies in said if "422" in replies], "wrong parameters are answered with 400"
     schema = resolved(document, {"$ref": "#/components/schemas/PlanBody"})
     assert schema["properties"]["start_share"]["maximum"] == 1
     assert schema["additionalProperties"] is False

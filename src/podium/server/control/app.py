@@ -23,6 +23,7 @@ from podium.server.control import (
     schedules,
     tasks,
 )
+from podium.server.control.described import truthful
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
@@ -66,6 +67,7 @@ def create_app(services: Services) -> FastAPI:
     async def internal(request: Request, error: Exception) -> Response:
         return _response(InternalError(f"{type(error).__name__} in {request.url.path}; please report it"))
 
+    truthful(app)
     app.add_middleware(PlainJson)
 
     @app.get("/", include_in_schema=False)
