@@ -63,6 +63,35 @@ class Verdict:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached: bool = False
+    """Given before for the same content; nothing was asked this time."""
+    again: bool = False
+    """It is ``invalid`` through no fault of the judge (busy, not there, called off for users): ask again later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """Which of two answers is better by one criterion, asked in both orders. ``winner`` is ``None`` when that failed."""
+
+    criterion: str
+    judge: str
+    winner: str | None
+    """``a``, ``b``, or ``tie`` when the orders disagree."""
+    probability: float | None
+    """That ``a`` is better, the mean of both orders, in [0, 1]."""
+    first: float | None = None
+    """The same with ``a`` shown first."""
+    swapped: float | None = None
+    """The same with ``a`` shown second; far from ``first``: the judge goes by the position."""
+    method: str = ""
+    reason: str = ""
+    invalid: str | None = None
+    reply: str | None = None
+    latency_ms: float | None = None
+    """Of both requests together."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +163,11 @@ class Calibration:
     sensitivity: float | None = None
     """Share of good answers that it passes; for correcting reported means."""
     specificity: float | None = None
+    cut: float | None = None
+    """Calibrated score from which on an answer counts as passed: there the judge passes as many as people did.
+    ``sensitivity`` and ``specificity`` hold at it."""
+    moments: tuple[float, float, float, float, float] | None = None
+    """Mean label, mean score, their variances and covariance, scores calibrated on held-out rows; for correcting means."""
     at: float = 0.0
     forced: bool = False
     """Learn from it although it is no better than chance."""

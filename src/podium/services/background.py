@@ -35,6 +35,8 @@ class Heard:
     metered: Metered | None = None
     error: str | None = None
     blame: bool = False
+    code: str | None = None
+    """Of the error; ``None`` when it was never sent because users were served."""
 
 
 class Background:
@@ -69,7 +71,7 @@ class Background:
             except Interrupted:
                 continue
             except PodiumError as error:
-                return Heard(body=None, error=error.message, blame=error.code not in NOT_ITS_DOING)
+                return Heard(body=None, error=error.message, blame=error.code not in NOT_ITS_DOING, code=error.code)
         return Heard(body=None, error=f"users were served each of the {TRIES} times it was begun")
 
     async def _send(
