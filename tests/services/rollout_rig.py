@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import podium.maintenance
-import podium.runtime
+import podium.runtime.foundation
 from podium.config import Config
 from podium.domain.model import Source
 from podium.domain.request import Endpoint
@@ -169,7 +169,7 @@ class Rig:
 async def open_rig(folder: Path, monkeypatch: Any) -> AsyncIterator[Rig]:
     """``jobs`` is bound to ``m@1``; ``m@2`` could take over."""
     clock = ShiftedClock()
-    monkeypatch.setattr(podium.runtime, "SystemClock", lambda: clock)
+    monkeypatch.setattr(podium.runtime.foundation, "SystemClock", lambda: clock)
     monkeypatch.setattr(podium.maintenance, "ROLLOUTS_S", 1e6)  # the test says when somebody looks
     async with Gateway.open(Config(home=folder / "home")) as gateway:
         rig = Rig(gateway, clock, folder)

@@ -1,0 +1,127 @@
+"""Puts a gateway together, in order, and starts what runs behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from podium._version import __version__
+from podium.config import Config
+from podium.host import Host
+from podium.maintenance import Maintenance
+from podium.runtime.foundation import Foundation, lay
+from podium.runtime.serving import Serving, serve
+from podium.runtime.steering import Steering, steer
+from podium.server.openai import DataPlane
+from podium.services.plane import Services
+
+Reload = Callable[[], Awaitable[Mapping[str, object]]]
+
+
+class Parts:
+    """A gateway that is put together and not started yet."""
+
+    def __init__(self, base: Foundation, serving: Serving, steering: Steering) -> None:
+        self._base = base
+        self._serving = serving
+        self._steering = steering
+        self._warnings: list[str] = [*base.store.warnings, *base.forgotten]
+        self._reload: Reload | None = None
+        self.host: Host = base.host
+        self.data_plane = DataPlane(serving.gateway, base.registry)
+        self.services = self._bundle()
+
+    async def start(self, declare: Callable[[], Awaitable[list[str]]], reload: Reload, stack: AsyncExitStack) -> None:
+        """Take up what the last run left unfinished, and run what runs in the background until ``stack`` closes.
+
+        ``declare`` registers what the configuration holds and says what is wrong with it; ``reload`` reads it again.
+        """
+        self._reload = reload
+        await self._go_on(stack)
+        maintenance = Maintenance(self.services, self._serving.meter, self._base.config.recording)
+
+        async def declared() -> None:
+            self._warnings.extend(await declare())
+            await maintenance.standing_orders()  # a declared binding comes before what a rule says
+
+        await stack.enter_async_context(
+            _background(
+                maintenance.sweep(),
+                maintenance.learned(),
+                maintenance.hourly(),
+                maintenance.rollouts(),
+                self._steering.schedules.run(),
+                self._steering.shadow.run(),
+                declared(),
+                self._serving.classifier.run(),
+            )
+        )
+
+    async def _go_on(self, stack: AsyncExitStack) -> None:
+        base, steering = self._base, self._steering
+        await steering.swapper.settle(base.recorded.unfinished_swaps)
+        self._serving.directives.resume()
+        stack.push_async_callback(steering.rollouts.close)
+        stack.callback(base.recorder.catch_up)  # what was answered last is evidence too
+        await steering.rollouts.resume()
+        stack.push_async_callback(steering.schedules.close)
+        await steering.schedules.resume()
+        stack.push_async_callback(steering.automation.close)
+        base.webhooks.start()
+
+    async def _reread(self) -> Mapping[str, object]:
+        assert self._reload is not None, "nobody asks before it is started"
+        return await self._reload()
+
+    def _bundle(self) -> Services:
+        base, serving, steering = self._base, self._serving, self._steering
+        return Services(
+            registry=base.registry,
+            onboarding=serving.onboarding,
+            selector=base.policy,
+            tasks=base.tasks,
+            pool=serving.pool,
+            directives=serving.directives,
+            swapper=steering.swapper,
+            rollouts=steering.rollouts,
+            schedules=steering.schedules,
+            automation=steering.automation,
+            gateway=serving.gateway,
+            recorder=base.recorder,
+            learner=base.learner,
+            classifier=serving.classifier,
+            benchmarks=serving.benchmarks,
+            store=base.store,
+            host=base.host,
+            clock=base.clock,
+            events=base.bus,
+            event_log=base.store,
+            webhooks=base.webhooks,
+            providers=base.catalogue.get,
+            provider_problems=lambda: base.catalogue.problems,
+            reload=self._reread,
+            version=__version__,
+            started_at=base.clock.now(),
+            warnings=lambda: (*self._warnings, *base.webhooks.problems(), *steering.automation.problems()),
+        )
+
+
+async def assemble(config: Config, store: Any, stack: AsyncExitStack) -> Parts:
+    """Build everything on an open store; ``stack`` closes it in the opposite order."""
+    base = await lay(config, store, stack)
+    serving = serve(base, stack)
+    return Parts(base, serving, steer(base, serving))
+
+
+@asynccontextmanager
+async def _background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Background work that ends with the gateway."""
+    running = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

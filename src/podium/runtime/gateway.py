@@ -1,0 +1,195 @@
+"""One running Podium: it owns the home directory (one process at a time), the listeners, and the configuration in force."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from podium._version import __version__
+from podium.config import Config, Difference, difference, prepare_home, reread
+from podium.config.automation import standing_orders
+from podium.domain.swap import Event
+from podium.errors import ConfigError
+from podium.host import Host
+from podium.providers.leftovers import reap_stale
+from podium.runtime.assembly import Parts, assemble
+from podium.runtime.declaring import apply_models, check_strategies, declared_names
+from podium.server.http import HttpServer
+from podium.server.limits import Limits
+from podium.server.openai import DataPlane
+from podium.services.plane import Services
+from podium.services.pool import MB
+from podium.store import open_store
+from podium.tuning import gateway_limits, hooks, pool_limits
+
+LAST_WORDS_S = 2.0
+"""Time to send errors to requests that had to be ended at shutdown."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Gateway:
+    """One running Podium. Use ``async with Gateway.open(config) as gateway``."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        self.config = config
+        self._host: Host = parts.host
+        self.services: Services = parts.services
+        self._data_plane: DataPlane = parts.data_plane
+        self._servers: list[HttpServer] = []
+        self._published: Path | None = None
+        self._reloading = asyncio.Lock()
+        self.failed: set[str] = set()
+        """Declared models that could not be made ready; the next reload tries them again."""
+        self.url: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Config) -> AsyncIterator[Gateway]:
+        """Start everything but the listener. Raises ``ConfigError`` when the home is in use, ``StoreError``."""
+        prepare_home(config.home)
+        with _sole_owner(config.home):
+            reap_stale(config.home)
+            store = open_store(config.database)
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(store.close)
+                parts = await assemble(config, store, stack)
+                gateway = cls(config, parts)
+                await parts.start(gateway.declare, gateway.reload, stack)
+                stack.push_async_callback(gateway.stop_serving)
+                yield gateway
+
+    async def serve(self, host: str | None = None, port: int | None = None) -> str:
+        """Listen on a loopback address; returns the URL. Raises ``ConfigError`` (address refused or taken)."""
+        host = host or self.config.server.host
+        port = self.config.server.port if port is None else port
+        if host not in LOOPBACK and not host.startswith("127."):
+            raise ConfigError(f"refusing to listen on {host}: without keys Podium serves loopback only (127.0.0.1)")
+        hosts = frozenset({host, *LOOPBACK, *self.config.server.allowed_hosts})
+        server = HttpServer(limits=self._limits(), allowed_hosts=hosts, allowed_origins=hosts)
+        await server.start(host, port, data_handler=self._data_plane.handle, asgi_app=self._control())
+        self._servers.append(server)
+        self.url = server.address
+        self._publish()
+        return self.url
+
+    async def serve_unix(self, path: Path) -> None:
+        """Listen on a unix socket in a directory only this user can enter."""
+        server = HttpServer(limits=self._limits())
+        await server.start(data_handler=self._data_plane.handle, asgi_app=self._control(), unix_path=path)
+        self._servers.append(server)
+
+    def _control(self) -> Any:
+        from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is half of the start-up time
+
+        return create_app(self.services)
+
+    def _limits(self) -> Limits:
+        settings = self.config.server
+        return Limits(
+            head_bytes=settings.header_limit_kb * 1024,
+            body_bytes=int(settings.body_limit_mb * MB),
+            body_s=settings.request_timeout_s,
+            keep_alive_s=settings.idle_timeout_s,
+        )
+
+    def _publish(self) -> None:
+        """Let the command line find this server."""
+        path = self.config.run_dir / "server.json"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {"pid": os.getpid(), "url": self.url, "version": __version__, "started_at": self.services.started_at}
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record))
+        partial.replace(path)
+        self._published = path
+
+    async def stop_serving(self) -> None:
+        """Stop accepting, let requests in flight end within the configured time."""
+        self.services.events.close()
+        servers, self._servers = self._servers, []
+        drain_s = self.config.server.drain_s
+        stopping = [asyncio.ensure_future(server.stop(drain_s + LAST_WORDS_S)) for server in servers]
+        if stopping:
+            _, late = await asyncio.wait(stopping, timeout=drain_s)
+            if late:
+                await self.services.pool.close()  # ends what still waits or runs, with an error that says why
+            await asyncio.gather(*stopping)
+        if self._published is not None:
+            self._published.unlink(missing_ok=True)
+
+    async def declare(self) -> list[str]:
+        """Register what the configuration declares; returns what is wrong with it."""
+        made = await apply_models(self.services, self.config, tuple(self.config.models))
+        self.failed |= {name for name in self.config.models if f"model {name}" in made}
+        return [f"{what}: {why}" for what, why in made.items()]
+
+    async def reload(self, new: Config | None = None) -> dict[str, object]:
+        """Apply the difference between the configuration in force and ``new`` (default: the file, read again).
+
+        Unchanged models keep their process. Raises ``ConfigError`` for a bad file; the old one stays in force.
+        """
+        async with self._reloading:
+            new = new or reread(self.config)
+            check_strategies(self.services.selector, new)
+            self.services.automation.check(standing_orders(new), declared_names(new))
+            changes = difference(self.config, new)
+            old, self.config = self.config, new
+            try:
+                return await self._apply(old, new, changes)
+            except BaseException:
+                self.config = old  # the next reload applies what is missing
+                raise
+
+    async def _apply(self, old: Config, new: Config, changes: Difference) -> dict[str, object]:
+        self.services.pool.limits = pool_limits(new, self._host)
+        self.services.gateway.limits = gateway_limits(new)
+        self.services.selector.weigh(new.selection.weights)
+        self.services.tasks.inherit(new.selection.strategy)
+        for name in changes.models_removed:
+            self.services.directives.withdraw(name)
+        fresh = dict.fromkeys((*changes.models_added, *changes.models_changed, *sorted(self.failed & set(new.models))))
+        made = await apply_models(self.services, new, tuple(fresh), changed=True)
+        self.failed = {name for name in fresh if f"model {name}" in made}
+        problems = [f"{what}: {why}" for what, why in made.items()]
+        for name in (*changes.tasks_added, *changes.tasks_changed):
+            await self.services.tasks.put(new.tasks[name].spec(name, new.selection.strategy))
+        for name in changes.tasks_removed:
+            await self.services.tasks.put(type(old.tasks[name])().spec(name, new.selection.strategy))
+        self.services.classifier.learn = new.selection.learn_tasks
+        self.services.recorder.knowledge.enhance = new.selection.enhance
+        self.services.selector.refresh()
+        self.services.schedules.windows = {name: entry.window(name) for name, entry in new.windows.items()}
+        self.services.automation.configure(standing_orders(new))
+        await self.services.webhooks.configure(hooks(new, os.environ))
+        problems += self.services.webhooks.problems()
+        summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
+        if changes.models_removed:
+            problems.append(f"still registered: {', '.join(changes.models_removed)}; `podium models retire` ends them")
+        self.services.events.emit(Event(kind="config.reloaded", at=time.time(), subject="config"))
+        return {"changed": bool(changes), **summary, "problems": problems}
+
+
+@contextlib.contextmanager
+def _sole_owner(home: Path) -> Any:
+    """One process per home: state has one owner."""
+    handle: IO[str] = (home / "podium.lock").open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ConfigError(
+            f"another Podium is using {home}; talk to it with PODIUM_URL or choose another PODIUM_HOME",
+            code="home_in_use",
+            status=409,
+        ) from None
+    try:
+        yield
+    finally:
+        handle.close()
