@@ -76,7 +76,7 @@ def _follow(
         seen = contrast(*sums, bounded=True)
         below = ready & (seen.clock >= START) & (seen.candidate < LIMIT * seen.baseline)
         # bounds are only worked out where they can matter: not within 1.5 standard errors
-        error = (seen.baseline_spread / seen.baseline_n + seen.candidate_spread / seen.candidate_n) / seen.kept
+        error = seen.baseline_spread / seen.baseline_n + seen.candidate_spread / seen.candidate_n
         below &= (seen.candidate - seen.baseline) ** 2 > 2.25 * error
         some = Contrast(*(getattr(seen, one.name)[below] for one in fields(Contrast)))
         for row, boundary in enumerate(bounds):

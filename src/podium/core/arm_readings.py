@@ -214,9 +214,7 @@ def _join(split: Contrast, pairs: Pairs, z: Array, keep: float) -> tuple[Array, 
     gap_s = split.candidate - keep * split.baseline
     low_s, high_s = score_bounds(split, z, keep)
     gap_p, low_p, high_p = pair_bounds(pairs, z, keep)
-    error_s = (
-        split.candidate_spread / split.candidate_n + keep**2 * split.baseline_spread / split.baseline_n
-    ) / split.kept
+    error_s = split.candidate_spread / split.candidate_n + keep**2 * split.baseline_spread / split.baseline_n
     n = np.asarray(pairs.n)
     square = (pairs.yy - 2 * keep * pairs.xy + keep**2 * pairs.xx) / n
     error_p = (np.maximum(square - gap_p**2, 0.0) + 1.0 / n) / n

@@ -51,7 +51,6 @@ def answers(
         np.full(_POINTS, ratio * lower * (1.0 - lower)),
         baseline_n,
         candidate_n,
-        np.ones(_POINTS),
     )
     z = critical(level_of(Metric.QUALITY, plan), clock(baseline_n, candidate_n))
     error = np.sqrt(seen.baseline_spread / baseline_n + seen.candidate_spread / candidate_n)

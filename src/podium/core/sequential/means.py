@@ -43,14 +43,14 @@ class Contrast:
     """Variance of one value, after what the cells explain."""
     baseline_n: Array
     candidate_n: Array
-    """Values per arm, in units of equal weight."""
-    kept: Array
-    """Share of the information left after the cells were taken out, in (0, 1]."""
+    """Values of equal weight that the arm's side of the difference rests on: fewer than it has, where the cells hold
+    much of one arm and little of the other.
+    """
 
     @property
     def clock(self) -> Array:
         """Evidence so far: answers per arm, were the traffic split in halves."""
-        return clock(self.baseline_n, self.candidate_n) * self.kept
+        return clock(self.baseline_n, self.candidate_n)
 
 
 def clock(baseline_n: Array, candidate_n: Array) -> Array:
@@ -79,21 +79,21 @@ def contrast(baseline: Array, candidate: Array, *, bounded: bool) -> Contrast:
     high = low + gap
     if bounded:
         low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-    low, high, kept = low[..., 0], high[..., 0], kept[..., 0]
+    # how much each value of a cell weighs in the gap
+    pulled = apart / (cell + PULL) + (apart * PULL / (cell + PULL)).sum(-1, keepdims=True) / weight
+    rests_b = n_b / weight_b[..., 0] / (b * ((1.0 / weight_b + pulled) / kept) ** 2).sum(-1)
+    rests_c = n_c / weight_c[..., 0] / (c * ((1.0 / weight_c - pulled) / kept) ** 2).sum(-1)
+    low, high = low[..., 0], high[..., 0]
     spread_b = _spread(baseline, level, n_b, low, lost, bounded=bounded)
     spread_c = _spread(candidate, level, n_c, high, lost, bounded=bounded)
-    return Contrast(low, high, spread_b, spread_c, n_b, n_c, kept)
+    return Contrast(low, high, spread_b, spread_c, rests_b, rests_c)
 
 
 def score_bounds(seen: Contrast, z: Array | float, keep: float = 1.0) -> tuple[Array, Array]:
     """Bounds of ``candidate - keep * baseline`` for scores in [0, 1], ``z`` standard errors away."""
     room = np.square(np.minimum(z, _FAR)) / 2.0
-    low_b, high_b = rate_bounds(
-        seen.baseline, room / _worth(seen.baseline, seen.baseline_spread, seen.baseline_n, seen)
-    )
-    low_c, high_c = rate_bounds(
-        seen.candidate, room / _worth(seen.candidate, seen.candidate_spread, seen.candidate_n, seen)
-    )
+    low_b, high_b = rate_bounds(seen.baseline, room / _worth(seen.baseline, seen.baseline_spread, seen.baseline_n))
+    low_c, high_c = rate_bounds(seen.candidate, room / _worth(seen.candidate, seen.candidate_spread, seen.candidate_n))
     gap = seen.candidate - keep * seen.baseline
     lower = gap - np.hypot(seen.candidate - low_c, keep * (high_b - seen.baseline))
     upper = gap + np.hypot(high_c - seen.candidate, keep * (seen.baseline - low_b))
@@ -130,7 +130,7 @@ def amount_bounds(seen: Contrast, z: Array | float, keep: float = 1.0) -> tuple[
         0.5,
     )
     wide = np.sqrt(freedom * np.expm1(np.minimum(np.square(z) / freedom, 600.0)))
-    half = wide * np.sqrt(error / seen.kept)
+    half = wide * np.sqrt(error)
     gap = seen.candidate - keep * seen.baseline
     return gap - half, gap + half
 
@@ -150,16 +150,18 @@ def _spread(sums: Array, level: Array, n: Array, mean: Array, lost: Array, *, bo
     around = (squares - 2.0 * level * total + level**2 * weight).sum(-1) / whole - off**2
     around = np.maximum(around, 0.0) * n * n / np.maximum(n - 1.0, 1.0) * lost
     if bounded:
-        # relative to right-or-wrong scores, which cannot be exceeded: an arm without a single failure is one of those
-        binary = _binary(mean, n)
-        part = (around + PRIOR * binary) / (n * mean * (1.0 - mean) + PRIOR * binary)
-        return np.asarray(np.minimum(part, 1.0) * binary)
+        # relative to right-or-wrong scores, which cannot be exceeded: an arm without a single failure is one of those,
+        # wherever the cells put its mean
+        plain = total.sum(-1) / whole
+        prior = PRIOR * _binary(plain, n)
+        part = (around + prior) / (n * plain * (1.0 - plain) + prior)
+        return np.asarray(np.minimum(part, 1.0) * _binary(mean, n))
     return np.asarray((around + PRIOR * np.square(JITTER * mean)) / (n + PRIOR))
 
 
-def _worth(mean: Array, spread: Array, n: Array, seen: Contrast) -> Array:
+def _worth(mean: Array, spread: Array, n: Array) -> Array:
     """Right-or-wrong answers that tell as much as these."""
-    return np.asarray(n * seen.kept * _binary(mean, n) / np.maximum(spread, _TINY))
+    return np.asarray(n * _binary(mean, n) / np.maximum(spread, _TINY))
 
 
 def _binary(mean: Array, n: Array) -> Array:
