@@ -24,7 +24,7 @@ LEGAL = {
     "requested": {"requested", "validating", "failed", "aborted"},
     "validating": {"warming", "failed", "aborted"},
     "warming": {"shadow", "canary", "failed", "aborted"},
-    "shadow": {"shadow", "canary", "paused", "rolled_back", "failed", "aborted"},
+    "shadow": {"shadow", "canary", "paused", "promoted", "rolled_back", "failed", "aborted"},
     "canary": {"canary", "paused", "promoted", "rolled_back", "failed", "aborted"},
     "paused": {"shadow", "canary", "promoted", "rolled_back", "failed", "aborted"},
     "promoted": {"promoted"},
@@ -173,6 +173,19 @@ def test_a_bad_candidate_is_rolled_back_although_the_gateway_dies_on_the_way(sto
     one.rise()
     one.until("rolled_back")
     one.proved("rolled_back", "m@1")
+
+
+@pytest.mark.slow
+def test_killed_in_the_shadow_nobody_meets_the_candidate_and_orders_are_taken_afterwards(story: Callable[..., Story]):
+    one = story()
+    rollout = one.order(shadow_s=600)
+    one.until("shadow")
+    one.die()
+    one.rise()
+    assert one.state() == "shadow"
+    assert {one.server.chat("task:jobs").headers["x-podium-model"] for _ in range(10)} == {"m@1"}
+    one.server.ok("POST", f"/api/v1/rollouts/{rollout}/promote", {})
+    one.proved("promoted", "m@2")
 
 
 def outcome(candidate: dict[str, object]) -> tuple[str, str]:
