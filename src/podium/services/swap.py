@@ -72,13 +72,8 @@ class Swapper:
         """Where a task is bound now."""
         return self._bindings.get(task)
 
-    async def swap(
-        self, task: str, to: str, *, mode: str = "immediate", strict: bool = False, by: str, reason: str = ""
-    ) -> Swap:
+    async def swap(self, task: str, to: str, *, strict: bool = False, by: str, reason: str = "") -> Swap:
         """Bind ``task`` to version ``to``. Raises ``NotFound``, ``Conflict`` or ``InvalidRequest`` on misuse."""
-        if mode != "immediate":
-            known = "'gradual' is not available yet" if mode == "gradual" else f"{mode!r} is no mode"
-            raise InvalidRequest(f"{known}; use 'immediate'", param="mode")
         version = self._registry.resolve(to)
         self._tasks.ensure(task)
         if version.status is Lifecycle.RETIRED:
