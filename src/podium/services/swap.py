@@ -18,7 +18,7 @@ from podium.domain.model import Capability, Lifecycle, ModelVersion
 from podium.domain.rollout import Rollout
 from podium.domain.swap import Compatibility, Event, Swap, SwapState
 from podium.domain.task import Binding
-from podium.errors import Conflict, InvalidRequest, PodiumError
+from podium.errors import Conflict, PodiumError
 from podium.ports import Clock, Store
 from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
