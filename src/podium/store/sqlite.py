@@ -15,6 +15,8 @@ from podium.domain.benchmark import ItemResult, Run
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.history import TaskHistory
+from podium.domain.judging import Queued, Tally, Waiting
+from podium.domain.judgment import Judgment
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.rollout import Bar, Rollout, RolloutStep
 from podium.domain.schedule import Schedule
@@ -22,13 +24,14 @@ from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.domain.webhook import Backlog, Delivery
 from podium.errors import StoreError
-from podium.ports import Batch, KeptRollout, Page, Recorded, RolloutChange
+from podium.ports import Batch, JudgmentFilter, KeptRollout, Page, Recorded, RolloutChange
 from podium.store import (
     benchmarks,
     deliveries,
     directives,
     engine,
     history,
+    judgments,
     knowledge,
     learned,
     ledger,
@@ -268,6 +271,41 @@ class SqliteStore:
 
     async def move_together(self, swaps: Sequence[Swap], bindings: Sequence[Binding], events: Sequence[Event]) -> None:
         await self._writer.run(lambda connection: schedules.move_together(connection, swaps, bindings, events))
+
+    async def enqueue_judging(self, items: Sequence[Queued]) -> None:
+        await self._writer.run(lambda connection: judgments.enqueue(connection, items))
+
+    async def waiting_judging(self) -> tuple[Waiting, ...]:
+        return await self._read(judgments.waiting)
+
+    async def take_judging(self, decision_ids: Sequence[str]) -> tuple[Queued, ...]:
+        return await self._read(lambda connection: judgments.take(connection, decision_ids))
+
+    async def thin_judging(self, decision_ids: Sequence[str], share: float) -> None:
+        await self._writer.run(lambda connection: judgments.thin(connection, decision_ids, share))
+
+    async def save_judgments(self, made: Sequence[Judgment]) -> None:
+        await self._writer.run(lambda connection: judgments.save(connection, made))
+
+    async def raise_judged_probability(self, decision_id: str, probability: float, sign: str) -> int:
+        return await self._writer.run(
+            lambda connection: judgments.raise_probability(connection, decision_id, probability, sign)
+        )
+
+    async def judgments(self, wanted: JudgmentFilter, page: Page) -> tuple[Judgment, ...]:
+        return await self._read(lambda connection: judgments.listed(connection, wanted, page))
+
+    async def judgment_tallies(self, task: str | None, since: float) -> tuple[Tally, ...]:
+        return await self._read(lambda connection: judgments.tallies(connection, task, since))
+
+    async def prune_judgments(self, most: int) -> int:
+        """In small steps, as ``prune``."""
+        total = 0
+        while True:
+            gone = await self._writer.run(lambda connection: judgments.prune(connection, most, _PRUNE_STEP))
+            total += gone
+            if gone < _PRUNE_STEP:
+                return total
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
