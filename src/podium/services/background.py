@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from podium.core.history import NOT_ITS_DOING
 from podium.domain.model import ModelVersion
 from podium.domain.request import Endpoint, Ticket
-from podium.errors import PodiumError
+from podium.errors import InvalidRequest, PodiumError, ProviderRejected
 from podium.ports import Call, Clock, Deadlines
 from podium.services.idleness import Idleness, Interrupted
 from podium.services.meter import Meter, Metered
@@ -37,6 +37,8 @@ class Heard:
     blame: bool = False
     code: str | None = None
     """Of the error; ``None`` when it was never sent because users were served."""
+    refused: bool = False
+    """The request is at fault, says the model's server."""
 
 
 class Background:
@@ -59,26 +61,49 @@ class Background:
         self._timeout_s = timeout_s
 
     async def ask(
-        self, version: ModelVersion, endpoint: Endpoint, body: Callable[[str], bytes], *, request_id: str, who: str
+        self,
+        version: ModelVersion,
+        endpoint: Endpoint,
+        body: Callable[[str], bytes],
+        *,
+        request_id: str,
+        who: str,
+        timeout_s: float | None = None,
     ) -> Heard:
-        """One whole answer. ``body`` makes the JSON from the name that the instance knows; ``who`` waits in line."""
+        """One whole answer. ``body`` makes the JSON from the name that the instance knows; ``who`` waits in line.
+
+        ``timeout_s`` (the usual one without it) bounds the wait for a free place and the answer, not that for users.
+        """
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
         for _ in range(TRIES):
             try:
                 if not self._local(version):
-                    return await self._send(version, endpoint, body, request_id, who)
+                    return await self._send(version, endpoint, body, request_id, who, limit_s)
                 await self._idleness.quiet()
-                return await self._idleness.run(self._send(version, endpoint, body, request_id, who))
+                return await self._idleness.run(self._send(version, endpoint, body, request_id, who, limit_s))
             except Interrupted:
                 continue
             except PodiumError as error:
-                return Heard(body=None, error=error.message, blame=error.code not in NOT_ITS_DOING, code=error.code)
+                return Heard(
+                    body=None,
+                    error=error.message,
+                    blame=error.code not in NOT_ITS_DOING,
+                    code=error.code,
+                    refused=isinstance(error, ProviderRejected | InvalidRequest),
+                )
         return Heard(body=None, error=f"users were served each of the {TRIES} times it was begun")
 
     async def _send(
-        self, version: ModelVersion, endpoint: Endpoint, body: Callable[[str], bytes], request_id: str, who: str
+        self,
+        version: ModelVersion,
+        endpoint: Endpoint,
+        body: Callable[[str], bytes],
+        request_id: str,
+        who: str,
+        limit_s: float,
     ) -> Heard:
-        deadlines = Deadlines(first_token_s=self._timeout_s, total_s=self._timeout_s)
-        lease = await self._pool.lease(version, self._timeout_s, Ticket(caller=who, priority=LOWEST))
+        deadlines = Deadlines(first_token_s=limit_s, total_s=limit_s)
+        lease = await self._pool.lease(version, limit_s, Ticket(caller=who, priority=LOWEST))
         metered: Metered | None = None
         try:
             self._meter.begin(lease.instance_id, lease.instance, request_id)

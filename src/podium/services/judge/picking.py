@@ -1,0 +1,69 @@
+"""Who judges: a version chosen for the task ``judgment`` by the same policy as for any other task.
+
+``judgment.CRITERION`` is used instead where somebody configured or bound a task of that name. Nothing judges itself while
+another version can: neither the judged version, nor one of the same model, nor a copy of it under another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from podium.domain.decision import Choice
+from podium.domain.model import Capability, ModelVersion
+from podium.errors import NoCandidate, NotFound
+from podium.services.policy import Policy
+from podium.services.registry import Registry
+from podium.services.tasks import Tasks
+
+TASK = "judgment"
+NEEDS = frozenset({Capability.CHAT.value})
+
+
+class JudgePicker:
+    """``may_judge_itself``: what to do when nothing but the judged version can judge."""
+
+    def __init__(self, policy: Policy, registry: Registry, tasks: Tasks, *, may_judge_itself: bool = True) -> None:
+        self._policy = policy
+        self._registry = registry
+        self._tasks = tasks
+        self._may_judge_itself = may_judge_itself
+
+    def task_for(self, criterion: str) -> str:
+        """The task by which a judge of this criterion is chosen."""
+        own = f"{TASK}.{criterion}"
+        return own if self._tasks.known(own) else TASK
+
+    def pick_judge(self, criterion: str, judged_ref: str | None) -> ModelVersion | None:
+        """The judge of answers of ``judged_ref`` (``None``: of answers that no version here gave).
+
+        It is the judged version itself only when nothing else can, and ``None`` when nothing can or that is not allowed.
+        """
+        task = self.task_for(criterion)
+        chosen = self._made(lambda: self._policy.choose(task, needs=NEEDS, size=0, explicit=None, criteria=None))
+        if chosen is None or judged_ref is None:
+            return chosen
+        kin = self._kin(judged_ref)
+        if chosen.ref not in kin:
+            return chosen
+        for without in (kin, frozenset({judged_ref})):
+            other = self._made(lambda out=without: self._policy.best(task, needs=NEEDS, without=out))  # type: ignore[misc]
+            if other is not None:
+                return other
+        return chosen if self._may_judge_itself else None
+
+    def _made(self, choose: Callable[[], Choice]) -> ModelVersion | None:
+        try:
+            return self._registry.get(choose().chosen)
+        except (NoCandidate, NotFound):
+            return None
+
+    def _kin(self, ref: str) -> frozenset[str]:
+        """The version, the others of its model, and copies of its artifact."""
+        try:
+            judged = self._registry.get(ref)
+        except NotFound:
+            return frozenset({ref})
+        others: Iterable[ModelVersion] = self._registry.versions()
+        return frozenset(
+            other.ref for other in others if other.name == judged.name or other.facts.digest == judged.facts.digest
+        )
