@@ -1,0 +1,236 @@
+"""Faithfulness without a model: how far the words, numbers, names and quotes of an answer stand in what it was given. Pure.
+
+Owns these measures. Must not know facts: a true statement that the context does not hold counts as unsupported, and an
+answer longer than its ground ("open") is mostly unsupported by nature. The measures of copying are coverage and density
+of extractive fragments (Grusky et al., NAACL 2018).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from podium.core.graders.cleaning import NUMBER_WORDS, content, numbers, sentences, stems, words
+from podium.core.graders.reading import Read
+from podium.core.graders.speech import refuses
+
+FEATURES = (
+    "support",
+    "support_least",
+    "pairs",
+    "triples",
+    "density",
+    "together",
+    "numbers",
+    "names",
+    "quotes",
+    "negation",
+    "novel",
+    "novel_names",
+    "length",
+    "ratio",
+    "open",
+    "open_length",
+    "open_numbers",
+    "open_names",
+    "open_sentences",
+    "open_refusal",
+    "open_wants_fact",
+    "open_wants_text",
+    "open_question",
+    "open_ability",
+    "open_code",
+    "open_list",
+    "open_overlap",
+)
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|neither|nor|without|cannot|\w+n't|nicht|kein\w*|ne|pas|jamais|nunca|no)\b|n't|не|没|不",
+    re.IGNORECASE,
+)
+_NAME = re.compile(
+    r"(?<![.!?:\n])(?<=[\s,(\"'])[A-Z][\w'&.-]*(?:\s+(?:of|the|de|van|von|and|du|la)?\s*[A-Z][\w'&.-]*)*"
+)
+_QUOTE = re.compile(r"\"([^\"\n]{8,200})\"|`` ([^`'\n]{8,200}) ''")
+_WANTS_FACT = re.compile(
+    r"\b(?:who|when|where|which|how (?:many|much|old|long|far|tall)|name|list|find|identify|retrieve|give (?:an?|me|two|three|five)|what (?:is|are|was|were)|latest|current|year|population|capital|top|statistics?|research|compare|calculate|data|article|quote|cite|source|recommend|https?://)\b",
+    re.IGNORECASE,
+)
+_WANTS_TEXT = re.compile(
+    r"\b(?:write|rewrite|compose|create|generate|story|poem|essay|letter|e-?mail|tweet|slogan|dialogue|paraphrase|edit|rephrase|summari[sz]e|translate|convert|explain|describe|suggest|brainstorm|design)\b",
+    re.IGNORECASE,
+)
+_ABILITY = re.compile(
+    r"\b(?:image|picture|photo|video|draw|play|song|audio|file|chart|graph|visuali[sz]ation|download|upload|today|tomorrow|yesterday|latest|this week|current(?:ly)?|your (?:favou?rite|opinion|name|hobby|feelings?)|20(?:2[1-9]|3\d)|https?://)",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"```|\b(?:def |function |class |import |SELECT |console\.|print\()|[{};]\s*$", re.MULTILINE)
+
+
+def measure(read: Read) -> dict[str, float]:
+    """The features of an answer by name, each about 0 to 1. Raises ``ValueError`` when there is nothing to compare with."""
+    if not read.ground:
+        raise ValueError("neither a context nor a prompt to compare with")
+    if not read.output:
+        raise ValueError("an empty answer states nothing that could be supported")
+    ground_stems, said_stems = stems(read.ground), stems(read.output)
+    ground_set = set(ground_stems) | {NUMBER_WORDS.get(one, one) for one in ground_stems}
+    said = content(said_stems)
+    if not said:
+        raise ValueError("the answer holds no words that could be supported")
+    opened = 1.0 if len(said_stems) > 0.5 * len(ground_stems) and not read.context else 0.0
+    novel = [one for one in said if one not in ground_set]
+    parts = sentences(read.output)
+    shares = [share for part in parts if (share := _share(content(stems(part)), ground_set)) is not None]
+    support = 1 - len(novel) / len(said)
+    names = _names(read.output)
+    ground_words = set(words(read.ground))
+    named = [all(word in ground_words for word in words(name)) for name in names]
+    figures = numbers(read.output)
+    given = set(numbers(read.ground)) | {NUMBER_WORDS[one] for one in ground_set if one in NUMBER_WORDS}
+    fragments = _fragments(said_stems, ground_stems)
+    closed = 1.0 - opened
+    found: dict[str, float] = {
+        "support": support,
+        "support_least": min(shares, default=support),
+        "pairs": _runs(said_stems, ground_stems, 2),
+        "triples": _runs(said_stems, ground_stems, 3),
+        "density": min(1.0, math.log1p(fragments) / math.log(50)),
+        "together": _together(parts, read.ground),
+        "numbers": _mean([one in given for one in figures]),
+        "names": _mean(named),
+        "quotes": _quotes(read),
+        "negation": _flips(parts, read.ground),
+        "novel": min(1.0, math.log1p(len(novel)) / 4),
+        "novel_names": min(1.0, named.count(False) / 4),
+        "length": _size(len(said_stems)),
+        "ratio": min(1.0, len(said_stems) / max(1, len(ground_stems))),
+    }
+    found = {name: closed * value for name, value in found.items()}
+    per_word = 12 / max(12, len(said_stems))
+    found |= {
+        "open": opened,
+        "open_length": opened * _size(len(said_stems)),
+        "open_numbers": opened * min(1.0, len(figures) * per_word),
+        "open_names": opened * min(1.0, len(names) * per_word),
+        "open_sentences": opened * min(1.0, len(parts) / 20),
+        "open_refusal": opened * refuses(read.output),
+        "open_wants_fact": opened * (_WANTS_FACT.search(read.prompt) is not None),
+        "open_wants_text": opened * (_WANTS_TEXT.search(read.prompt) is not None),
+        "open_question": opened * ("?" in read.prompt),
+        "open_ability": opened * (_ABILITY.search(read.prompt) is not None),
+        "open_code": opened * (_CODE.search(read.output) is not None),
+        "open_list": opened * min(1.0, len(re.findall(r"^\s*(?:[-*•]|\d+[.)])\s", read.output, re.MULTILINE)) / 5),
+        "open_overlap": opened * support,
+    }
+    return {name: float(found[name]) for name in FEATURES}
+
+
+def score(found: dict[str, float]) -> float:
+    """The plain rule: support by words, pairs and figures, less what is new; for open answers how few claims it makes."""
+    if found["open"]:
+        return (
+            0.6
+            - 0.2 * found["open_numbers"]
+            - 0.15 * found["open_wants_fact"]
+            - 0.15 * found["open_ability"]
+            - 0.1 * found["open_refusal"]
+        )
+    kept = (
+        0.3 * found["support"]
+        + 0.15 * found["support_least"]
+        + 0.3 * found["pairs"]
+        + 0.15 * found["together"]
+        + 0.1 * found["numbers"]
+    )
+    return kept * (1 - 0.1 * found["negation"])
+
+
+def weakest(read: Read) -> str:
+    """The sentence of the answer that its ground supports least, shortened."""
+    ground = set(stems(read.ground))
+    shares = [(_share(content(stems(part)), ground), part) for part in sentences(read.output)]
+    known = [(share, part) for share, part in shares if share is not None]
+    return min(known, key=lambda one: one[0])[1][:80] if known else ""
+
+
+def _share(said: Sequence[str], ground: set[str]) -> float | None:
+    return sum(one in ground for one in said) / len(said) if said else None
+
+
+def _mean(found: Sequence[bool]) -> float:
+    return sum(found) / len(found) if found else 1.0
+
+
+def _size(count: int) -> float:
+    return min(1.0, math.log1p(count) / 6)
+
+
+def _runs(said: Sequence[str], ground: Sequence[str], size: int) -> float:
+    made = list(zip(*(said[at:] for at in range(size)), strict=False))
+    held = set(zip(*(ground[at:] for at in range(size)), strict=False))
+    return sum(one in held for one in made) / len(made) if made else 1.0
+
+
+def _fragments(said: Sequence[str], ground: Sequence[str]) -> float:
+    """Mean squared length of the copied runs (density of extractive fragments), runs of up to 40 words."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for at, pair in enumerate(pairwise(ground)):
+        known = places.setdefault(pair, [])
+        if len(known) < 8:
+            known.append(at)
+    total, at = 0, 0
+    while at < len(said) - 1:
+        longest = 0
+        for start in places.get((said[at], said[at + 1]), ()):
+            size = 2
+            while (
+                size < 40
+                and at + size < len(said)
+                and start + size < len(ground)
+                and said[at + size] == ground[start + size]
+            ):
+                size += 1
+            longest = max(longest, size)
+        total += longest * longest
+        at += max(1, longest)
+    return total / max(1, len(said))
+
+
+def _together(parts: Sequence[str], ground: str) -> float:
+    """Per sentence of the answer, the best share of its content words held by two neighbouring sentences of the ground."""
+    held = [set(content(stems(one))) for one in sentences(ground)[:200]]
+    doubled = [one | other for one, other in zip(held, [*held[1:], set()], strict=True)] if held else []
+    best = []
+    for part in parts[:40]:
+        said = set(content(stems(part)))
+        if said and doubled:
+            best.append(max(len(said & one) for one in doubled) / len(said))
+    return sum(best) / len(best) if best else 0.0
+
+
+def _flips(parts: Sequence[str], ground: str) -> float:
+    """Share of sentences whose closest sentence of the ground agrees in words and differs in negation."""
+    held = [(set(content(stems(one))), _NEGATION.search(one) is not None) for one in sentences(ground)[:200]]
+    flipped = 0
+    for part in parts[:40]:
+        said = set(content(stems(part)))
+        if len(said) < 3 or not held:
+            continue
+        closest, negated = max(held, key=lambda one: len(said & one[0]))
+        if len(said & closest) >= 0.6 * len(said) and negated != (_NEGATION.search(part) is not None):
+            flipped += 1
+    return flipped / max(1, len(parts))
+
+
+def _names(text: str) -> list[str]:
+    return [found[0] for found in _NAME.finditer(text)][:100]
+
+
+def _quotes(read: Read) -> float:
+    quoted = [" ".join(words(one or other)) for one, other in _QUOTE.findall(read.output)]
+    if not quoted:
+        return 1.0
+    ground = " ".join(words(read.ground))
+    return sum(one in ground for one in quoted) / len(quoted)
