@@ -1,4 +1,4 @@
-"""The table of learning policies on recorded scores: regret, drift, arrival, claims, predecessors (issue 4).
+"""The table of learning policies on recorded scores: regret, drift, arrival, claims, predecessors.
 
     python benchmarks/policy_table.py DATA [--sets llmrouter14,mmlupro14] [--seeds 10] [--jobs 2] [--only NAME] [--json]
 
