@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from podium.core.evaluation import Logged
+from podium.core.offering import offered
 from podium.errors import NotFound
 from podium.store import engine, schema
 from podium.store.packing import unpack_choice
@@ -58,8 +59,4 @@ def scored_decisions(path: Path) -> Iterator[Logged]:
 
 @lru_cache(maxsize=1_000)
 def _offered(content: bytes) -> tuple[str, ...]:
-    """The versions that could be drawn; those that passed the filters where the log does not say."""
-    choice = unpack_choice(content)
-    if choice.alternatives:
-        return tuple(sorted({choice.chosen, *choice.alternatives}))
-    return tuple(candidate.ref for candidate in choice.candidates if candidate.dropped is None)
+    return offered(unpack_choice(content))

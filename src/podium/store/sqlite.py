@@ -24,12 +24,23 @@ from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, TaskSpec
 from podium.domain.webhook import Backlog, Delivery
 from podium.errors import StoreError
-from podium.ports import Batch, JudgmentFilter, KeptRollout, Page, Recorded, RolloutChange
+from podium.ports import (
+    Batch,
+    Extent,
+    JudgmentFilter,
+    KeptRollout,
+    Page,
+    Recorded,
+    RecordedAttempt,
+    RolloutChange,
+    Window,
+)
 from podium.store import (
     benchmarks,
     deliveries,
     directives,
     engine,
+    exporting,
     history,
     judgments,
     knowledge,
@@ -306,6 +317,12 @@ class SqliteStore:
             total += gone
             if gone < _PRUNE_STEP:
                 return total
+
+    async def export_extent(self, window: Window) -> Extent:
+        return await self._read(lambda connection: exporting.extent(connection, window))
+
+    async def export_piece(self, window: Window, after: int, upto: int) -> tuple[RecordedAttempt, ...]:
+        return await self._read(lambda connection: exporting.piece(connection, window, after, upto))
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
