@@ -36,6 +36,9 @@ class Given:
     correction_hash: str | None = None
     correction_chars: int | None = None
     comment: str | None = None
+    weight: float = 1.0
+    extra: bool = False
+    """See ``Feedback``."""
 
 
 def read(
@@ -96,6 +99,8 @@ def joined(given: Given, outcome: Outcome, at: float, earlier: Feedback | None =
             correction_hash=earlier.correction_hash,
             correction_chars=earlier.correction_chars,
             comment=earlier.comment,
+            weight=given.weight,
+            extra=given.extra,
         )
         given = over(before, given)
         if given == before:
@@ -112,6 +117,8 @@ def joined(given: Given, outcome: Outcome, at: float, earlier: Feedback | None =
         label=given.label,
         correction_hash=given.correction_hash,
         correction_chars=given.correction_chars,
+        weight=given.weight,
+        extra=given.extra,
     )
 
 

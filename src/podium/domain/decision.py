@@ -103,3 +103,7 @@ class Feedback:
     correction_hash: str | None = None
     """SHA-256 of the text the answer should have been, in hex; the text itself is not kept."""
     correction_chars: int | None = None
+    weight: float = 1.0
+    """What the score is worth beside others of its source, in (0, 1]: it may be unsure. Not stored."""
+    extra: bool = False
+    """The answer was picked because it looked bad: the score counts where weights count, and in no plain mean. Not stored."""

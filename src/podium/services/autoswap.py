@@ -77,7 +77,8 @@ class AutoSwap:
         with self._harmless():
             window = self._window(given.task, given.ref)
             if given.score is not None and window is not None:
-                window.score(given.decision_id, given.source, given.score, WEIGHTS.get(given.source, 1.0))
+                weight = WEIGHTS.get(given.source, 1.0) * given.weight
+                window.score(given.decision_id, given.source, given.score, weight)
                 self._consider(given.task)
 
     @contextlib.contextmanager

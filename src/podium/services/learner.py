@@ -70,12 +70,13 @@ class Learner:
     def feedback(self, given: Feedback) -> None:
         """Somebody scored an answer."""
         if given.score is not None:
-            self.score(given.task, given.ref, given.score, WEIGHTS.get(given.source, 1.0))
+            self.score(given.task, given.ref, given.score, WEIGHTS.get(given.source, 1.0) * given.weight)
 
     def revised(self, given: Feedback, earlier: Feedback) -> None:
         """Somebody gave another score in the place of an earlier one."""
         if given.score is not None and earlier.score is not None:
-            self.revise(given.task, given.ref, earlier.score, given.score, WEIGHTS.get(given.source, 1.0))
+            weight = WEIGHTS.get(given.source, 1.0) * given.weight
+            self.revise(given.task, given.ref, earlier.score, given.score, weight)
 
     def revise(self, task: str, ref: str, old: float, new: float, weight: float = 1.0) -> None:
         """A score that was learned from is taken back and ``new`` put in its place; what is no score is counted."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podium.core.feedback import Given, joined, read
 from podium.core.history import fold_all, fold_feedback, revise_feedback
@@ -130,16 +130,20 @@ class Recorder:
         thumbs: str | None = None,
         label: str | None = None,
         correction: str | None = None,
+        weight: float = 1.0,
+        extra: bool = False,
     ) -> Feedback | None:
         """Join feedback to the answer of a request (its last attempt that succeeded, else its last); see core/feedback.
 
-        A later word of the same source replaces its earlier one. ``None`` while the request is still under way: what
+        A later word of the same source replaces its earlier one. ``weight`` and ``extra`` are those of ``Feedback``. ``None`` while the request is still under way: what
         was said is held then and joins when it ends. Raises ``InvalidRequest``, and ``NotFound`` for a request that
         is not on record.
         """
         given = read(
             request_id, score, thumbs=thumbs, label=label, correction=correction, comment=comment, source=source
         )
+        if weight != 1.0 or extra:
+            given = replace(given, weight=weight, extra=extra)
         self._fold()
         found = await self._joining.find(given)
         return None if found is None else self._accept(given, *found)
@@ -154,7 +158,8 @@ class Recorder:
             self._dropped += 1
         self._feedback.append(said)
         self._score(said, earlier)
-        self.knowledge.feedback(answer, said, earlier)
+        if not said.extra:
+            self.knowledge.feedback(answer, said, earlier)
         self._wake.set()
         return said
 
@@ -166,11 +171,13 @@ class Recorder:
         place = (said.task, said.ref)
         evidence = self._evidence.get(place, Evidence())
         if earlier is None or before is None:
-            self._learn({place: fold_feedback(evidence, said.score)})
+            if not said.extra:
+                self._learn({place: fold_feedback(evidence, said.score)})
             if self._on_feedback is not None:
                 self._on_feedback(said)
         else:
-            self._learn({place: revise_feedback(evidence, before, said.score)})
+            if not said.extra:
+                self._learn({place: revise_feedback(evidence, before, said.score)})
             if self._on_revision is not None:
                 self._on_revision(said, earlier)
 

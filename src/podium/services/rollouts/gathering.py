@@ -118,7 +118,7 @@ def _sample(decision: Decision, outcome: Outcome) -> Sample:
 
 def _count(driven: Driven, arm: Arm, given: Feedback, earlier: Feedback | None) -> None:
     assert given.score is not None
-    weight = WEIGHTS.get(given.source, 1.0)
+    weight = WEIGHTS.get(given.source, 1.0) * given.weight
     if earlier is not None and earlier.score is not None:
         driven.score(arm, earlier.score, -weight, given.source)
     driven.score(arm, given.score, weight, given.source)
