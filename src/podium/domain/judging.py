@@ -23,6 +23,8 @@ class Queued:
     """With which probability it was picked while nothing was thinned out, in (0, 1]."""
     sample: float
     """The probability by chance alone."""
+    most: float = 1.0
+    """What ``odds`` are with a sign, whenever it shows."""
     share: float = 1.0
     """What thinning left of both, in (0, 1]."""
     signs: tuple[str, ...] = ()

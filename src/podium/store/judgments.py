@@ -24,6 +24,10 @@ _table = schema.judgments
 _queue = schema.judge_queue
 _queued = msgspec.json.Decoder(Queued).decode
 _put = upsert(_table)
+_into = upsert(_queue)
+_enqueued = _into.on_conflict_do_update(
+    index_elements=["decision_id"], set_={"content": _into.excluded["content"], "task": _into.excluded["task"]}
+)
 _replaced = _put.on_conflict_do_update(
     index_elements=["decision_id", "criterion", "judge"],
     set_={
@@ -35,7 +39,7 @@ _replaced = _put.on_conflict_do_update(
 
 
 def enqueue(connection: Connection, items: Sequence[Queued]) -> None:
-    """Keep them until they are judged; one that waits already stays as it is."""
+    """Keep them until they are judged; one that waits already gets the new content and keeps its place in line."""
     rows = [
         {
             "decision_id": one.decision_id,
@@ -46,7 +50,7 @@ def enqueue(connection: Connection, items: Sequence[Queued]) -> None:
         for one in items
     ]
     if rows:
-        connection.execute(upsert(_queue).on_conflict_do_nothing(), rows)
+        connection.execute(_enqueued, rows)
 
 
 def waiting(connection: Connection) -> tuple[Waiting, ...]:

@@ -1,0 +1,157 @@
+"""Has one answer judged by everybody who may: the rules, then a model for each criterion, several at once.
+
+Owns who is asked and the limits of asking: how many requests to judges are under way, how long one may take, what they cost.
+Must not store anything, and must not raise for what a judge does: then its verdict is ``invalid``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+
+from podium.core.judge_budget import Budget
+from podium.core.judge_orders import BEST
+from podium.core.settling import Known, Settled, settle
+from podium.domain.judgment import RULES, Judged, Rubric, Verdict
+from podium.domain.model import ModelVersion
+from podium.errors import NotFound, PodiumError
+from podium.ports import Clock
+
+REQUESTS = 16
+"""Requests to judges under way at once, over all answers."""
+LONG = 20_000
+"""Characters from which on rules run in a thread."""
+_log = structlog.get_logger("podium.judging")
+Grade = Callable[[Judged, str], Verdict]
+PickJudge = Callable[[str, str | None], ModelVersion | None]
+
+
+class Asking(Protocol):
+    """A model as judge; see services/judge."""
+
+    async def judge(
+        self,
+        item: Judged,
+        rubric: Rubric,
+        judge: ModelVersion,
+        *,
+        deadline_s: float = ...,
+        judged_ref: str | None = None,
+    ) -> Verdict:
+        """Its verdict; never raises for what the model does."""
+        ...
+
+
+class Rubrics(Protocol):
+    """Where criteria come from."""
+
+    def get(self, criterion: str) -> Rubric:
+        """Raises ``NotFound``, ``InvalidRequest``."""
+        ...
+
+
+class Bench:
+    """``grade`` is that of core/graders; ``pick`` chooses a judge by criterion and judged version, ``named`` finds one by
+    its name; ``known`` gives stored calibrations.
+    """
+
+    def __init__(
+        self,
+        *,
+        grade: Grade,
+        asking: Asking,
+        rubrics: Rubrics,
+        pick: PickJudge,
+        named: Callable[[str], ModelVersion],
+        known: Known,
+        budget: Budget,
+        clock: Clock,
+    ) -> None:
+        self._grade = grade
+        self._asking = asking
+        self._rubrics = rubrics
+        self._pick = pick
+        self._named = named
+        self._known = known
+        self._budget = budget
+        self._clock = clock
+        self._places = asyncio.Semaphore(REQUESTS)
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="podium-rules")
+        self.problems: dict[str, str] = {}
+        """Why no judge is asked, by criterion; gone when one is again."""
+
+    async def judge(
+        self,
+        item: Judged,
+        criteria: Sequence[str],
+        *,
+        judge: str | None,
+        ref: str | None = None,
+        timeout_s: float,
+        forced: bool = False,
+    ) -> tuple[Settled, ...]:
+        """One of each criterion, in order. ``judge``: a version, ``auto``, or ``None`` for rules alone; ``ref`` gave the
+        answer.
+        """
+        ruled = [await self._rule(item, criterion) for criterion in criteria]
+        asked: list[Verdict | None] = [None] * len(criteria)
+        if judge is not None:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._ask(item, one, judge, ref, timeout_s)) for one in criteria]
+            asked = [task.result() for task in tasks]
+        return tuple(
+            settle(
+                criterion,
+                [one for one in (rules, model) if one is not None],
+                self._known,
+                forced=forced,
+                mark=self._mark(criterion),
+            )
+            for criterion, rules, model in zip(criteria, ruled, asked, strict=True)
+        )
+
+    async def _rule(self, item: Judged, criterion: str) -> Verdict:
+        try:
+            if len(item.prompt) + len(item.output) + len(item.context or "") < LONG:
+                await asyncio.sleep(0)
+                return self._grade(item, criterion)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._grade, item, criterion)
+        except Exception:  # noqa: BLE001 - whatever an answer does to a rule, the other judges go on
+            _log.exception("a rule failed", criterion=criterion)
+            return Verdict(criterion=criterion, judge=RULES, score=None, invalid="the rule failed; see the log")
+
+    async def _ask(self, item: Judged, criterion: str, judge: str, ref: str | None, timeout_s: float) -> Verdict | None:
+        """``None`` when there is nobody to ask."""
+        try:
+            rubric = self._rubrics.get(criterion)
+            version = self._pick(criterion, ref) if judge == BEST else self._named(judge)
+        except PodiumError as error:
+            self.problems[criterion] = error.message
+            return None
+        if version is None:
+            self.problems[criterion] = "no other version can judge it; register a judge and activate it"
+            return None
+        self.problems.pop(criterion, None)
+        async with self._places:
+            try:
+                verdict = await self._asking.judge(item, rubric, version, deadline_s=timeout_s, judged_ref=ref)
+            except PodiumError as error:
+                verdict = Verdict(criterion=criterion, judge=version.ref, score=None, invalid=error.message, again=True)
+        tokens = (verdict.input_tokens or 0) + (verdict.output_tokens or 0)
+        self._budget.spend((verdict.latency_ms or 0.0) / 1000, tokens, self._clock.monotonic())
+        return verdict
+
+    def _mark(self, criterion: str) -> float | None:
+        try:
+            return self._rubrics.get(criterion).pass_mark
+        except (NotFound, PodiumError):
+            return None
+
+    def close(self) -> None:
+        """End the thread of the rules."""
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,124 @@
+"""Answers that wait to be judged: an index in memory over rows on disk, in the order they came, and never too many.
+
+What does not fit is thinned out by lowering one line for all (core/sampling), so that the probability of every answer that
+stays is known. A start takes up what the last run left. Owns no texts: a judge reads them when their turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from podium.core.sampling import Thinning
+from podium.domain.judging import Queued, Waiting
+from podium.ports import JudgmentStore
+
+
+class JudgeQueue:
+    """Used from one event loop. ``thinning`` is shared with whoever picks answers."""
+
+    def __init__(self, store: JudgmentStore, thinning: Thinning) -> None:
+        self._store = store
+        self._thinning = thinning
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._under_way: dict[str, Waiting] = {}
+        self._raised: dict[str, tuple[float, str]] = {}
+        self._changed = asyncio.Event()
+        self.thinned = 0
+        """Answers that were picked and given up for want of room."""
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._under_way)
+
+    def waits(self, decision_id: str) -> bool:
+        """Whether it is in line."""
+        return decision_id in self._waiting
+
+    async def resume(self) -> int:
+        """Take up what is on disk; returns how many wait."""
+        for one in await self._store.waiting_judging():
+            self._waiting.setdefault(one.decision_id, one)
+            self._thinning.share = min(self._thinning.share, one.share)
+        self._changed.set()
+        return len(self._waiting)
+
+    async def add(self, items: Sequence[Queued]) -> None:
+        """Keep them on disk and in line; one that waits is replaced. Raises ``StoreError``; then none of them is in."""
+        fresh = [one for one in items if one.decision_id not in self._under_way]
+        if not fresh:
+            return
+        await self._store.enqueue_judging(fresh)
+        for one in fresh:
+            self._waiting[one.decision_id] = Waiting(
+                decision_id=one.decision_id, task=one.task, place=one.place, odds=one.odds, share=one.share
+            )
+        self._changed.set()
+        await self._make_room()
+
+    async def _make_room(self) -> None:
+        gone: list[str] = []
+        lowered = False
+        while self._thinning.over(len(self._waiting)):
+            lowered = True
+            share = self._thinning.share
+            for decision_id, one in list(self._waiting.items()):
+                if one.place >= one.odds * min(one.share, share):
+                    del self._waiting[decision_id]
+                    gone.append(decision_id)
+                elif one.share > share:
+                    self._waiting[decision_id] = replace(one, share=share)
+        if lowered:
+            self.thinned += len(gone)
+            await self._store.thin_judging(gone, self._thinning.share)
+
+    async def next(self, able: Callable[[Waiting], bool], wait_s: float) -> Waiting | None:
+        """The first that ``able`` allows, now under way; ``None`` when there was none for ``wait_s`` seconds."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while True:
+            for decision_id, one in self._waiting.items():
+                if able(one):
+                    del self._waiting[decision_id]
+                    self._under_way[decision_id] = one
+                    return one
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return None
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                return None
+
+    async def read(self, one: Waiting) -> Queued | None:
+        """Its texts; ``None`` when they are gone."""
+        found = await self._store.take_judging((one.decision_id,))
+        return replace(found[0], share=min(found[0].share, one.share)) if found else None
+
+    def put_back(self, one: Waiting) -> None:
+        """It could not be judged now: last in line."""
+        if self._under_way.pop(one.decision_id, None) is not None:
+            self._waiting[one.decision_id] = one
+            self._changed.set()
+
+    def done(self, one: Waiting) -> None:
+        """It was judged, or given up."""
+        self._under_way.pop(one.decision_id, None)
+        self._raised.pop(one.decision_id, None)
+        self._thinning.relax(len(self))
+
+    def raise_odds(self, decision_id: str, probability: float, sign: str) -> None:
+        """An answer that is being judged showed a sign late; whoever stores its judgments asks ``raised``."""
+        if decision_id in self._under_way:
+            self._raised[decision_id] = (probability, sign)
+
+    def raised(self, decision_id: str) -> tuple[float, str] | None:
+        """(probability, sign) that came while it was judged."""
+        return self._raised.get(decision_id)
+
+    async def forget(self, one: Waiting) -> None:
+        """Give it up unjudged, texts and all."""
+        self.done(one)
+        await self._store.thin_judging((one.decision_id,), 1.0)
