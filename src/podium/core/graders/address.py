@@ -13,17 +13,16 @@ import binascii
 import codecs
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from podium.core.graders import address_words as lists
 from podium.core.graders.cleaning import clean
 
-_WHO, _MARK, _ORDER, _BEST, _FORGET, _PRIOR, _SELF, _PRAISE = (
-    re.compile(one, re.IGNORECASE)
-    for one in (lists.WHO, lists.MARK, lists.ORDER, lists.BEST, lists.FORGET, lists.PRIOR, lists.SELF, lists.PRAISE)
-)
+_SELF = re.compile(lists.SELF, re.IGNORECASE)
+_PRAISE = re.compile(lists.PRAISE, re.IGNORECASE)
+_PRIOR = re.compile(lists.PRIOR_PHRASE, re.IGNORECASE)
 _FRAME = re.compile(lists.FRAME, re.IGNORECASE | re.MULTILINE)
 _VERDICT = re.compile(lists.VERDICT, re.IGNORECASE)
 _PIECE = re.compile(
@@ -54,8 +53,9 @@ _TRANSCRIPT = re.compile(
     r"^\W{0,4}(?:example|question|answer|q|a|user|human|input|output|response|task|prompt|beispiel|frage|antwort|ejemplo|pregunta|respuesta)\s?\d{0,3}\s*[:.)]",
     re.IGNORECASE,
 )
-_WEAK_WORDS = 30
-_HIDDEN = re.compile(r"[\U000E0020-\U000E007E]{4,}")
+_FEW_WORDS = 12
+_SOME_WORDS = 30
+_BROKEN = re.compile(r"(?:[A-Za-z][*_~^`.|-]){4,}[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,80 +70,82 @@ def without_orders(text: str, prompt: str = "") -> Spoken:
     """``text`` (cleaned) without the pieces that speak to a judge; ``prompt`` tells what the answer may be about."""
     if not text:
         return Spoken("", 0)
-    about = prompt[-4000:]
-    lenient = _MARK.search(about) is not None and (_WHO.search(about) is not None or _ORDER.search(about) is not None)
-    text, blobs = _without_blobs(text)
+    about = lists.kinds(prompt[-4000:])
+    lenient = bool(about & lists.MARK) and bool(about & (lists.WHO | lists.ORDER))
+    text, removed = _without_blobs(text)
     pieces = [found[0] for found in _PIECE.finditer(text)]
-    strengths = [_strength(piece, lenient=lenient) for piece in pieces]
+    disguised = _disguised(text)
+    strengths = [_strength(piece, lenient=lenient, disguised=disguised) for piece in pieces]
     if 2 not in strengths:
-        return Spoken(text, blobs)
-    kept = []
-    removed = blobs
+        return Spoken(text, removed)
     visible = [at for at, piece in enumerate(pieces) if piece.strip()]
-    place = {at: rank for rank, at in enumerate(visible)}
-    for at, piece in enumerate(pieces):
-        if at not in place:
-            kept.append(piece)
-            continue
-        near = [visible[rank] for rank in (place[at] - 1, place[at] + 1) if 0 <= rank < len(visible)]
-        gone = strengths[at] == 2 or (strengths[at] == 1 and any(strengths[one] == 2 for one in near))
-        if not gone and _TRANSCRIPT.match(piece):
-            gone = sum(strengths[one] == 2 for one in visible[max(0, place[at] - 3) : place[at] + 4]) >= 2
-        removed += gone
-        if not gone:
-            kept.append(piece)
-    return Spoken("".join(kept).strip(), removed)
+    gone = {at for rank, at in enumerate(visible) if _goes(rank, visible, pieces, strengths)}
+    kept = "".join(piece for at, piece in enumerate(pieces) if at not in gone)
+    return Spoken(kept.strip(), removed + len(gone))
+
+
+def _goes(rank: int, visible: Sequence[int], pieces: Sequence[str], strengths: Sequence[int]) -> bool:
+    at = visible[rank]
+    if strengths[at] == 2:
+        return True
+    near = [strengths[visible[one]] for one in (rank - 1, rank + 1) if 0 <= one < len(visible)]
+    if strengths[at] == 1 and 2 in near:
+        return True
+    around = [strengths[one] for one in visible[max(0, rank - 3) : rank + 4]]
+    return around.count(2) >= 2 and _TRANSCRIPT.match(pieces[at]) is not None
 
 
 def addresses(text: str) -> bool:
     """Whether a cleaned text gives a judge an order."""
-    return _strength(text, lenient=False) == 2
+    return _strength(text, lenient=False, disguised=True) == 2
 
 
-def _strength(piece: str, *, lenient: bool) -> int:
+def _disguised(text: str) -> bool:
+    """Whether any letters of a text may be written in another way."""
+    return any(one.search(text) is not None for one in (_ROT, _BACK, _HAS_LEET, _SPACED, _ESCAPED, _BROKEN))
+
+
+def _strength(piece: str, *, lenient: bool, disguised: bool) -> int:
     """2: speaks to a judge; 1: might, next to one that does; 0: does not."""
     if not piece.strip():
         return 0
     best = _plain_strength(piece, lenient=lenient)
-    if best == 2:
-        return 2
-    for other in _readings(piece):
-        if other != piece and _plain_strength(other, lenient=False) == 2:
-            return 2
-    return best
+    if best == 2 or not disguised:
+        return best
+    return 2 if any(_plain_strength(other, lenient=False) == 2 for other in _readings(piece)) else best
 
 
 def _plain_strength(piece: str, *, lenient: bool) -> int:
-    frame = _FRAME.search(piece) is not None
-    forget = _FORGET.search(piece) is not None
-    mark = _MARK.search(piece) is not None
-    who = _WHO.search(piece) is not None
-    if forget and _PRIOR.search(piece):
+    kinds = lists.kinds(piece)
+    frame = (bool(kinds & lists.FRAMED) or "<" in piece or "[" in piece or "#" in piece) and _FRAME.search(
+        piece
+    ) is not None
+    forget, mark, who = bool(kinds & lists.FORGET), bool(kinds & lists.MARK), bool(kinds & lists.WHO)
+    if forget and kinds & lists.PRIOR and (not piece.isascii() or _PRIOR.search(piece)):
         return 2
     if not (frame or forget or mark or who):
-        return 1 if _SELF.search(piece) and _PRAISE.search(piece) else 0
-    order, best = _ORDER.search(piece) is not None, _BEST.search(piece) is not None
+        return int(_PRAISE.search(piece) is not None and _SELF.search(piece) is not None)
+    order, best = bool(kinds & lists.ORDER), bool(kinds & lists.BEST)
     size = len(piece.split())
     if frame and (order or mark or who or forget or size <= 3):
         return 2
     if lenient:
-        return 1 if frame or (who and mark and order and best) else 0
-    about_self = _SELF.search(piece) is not None
-    verdict = _VERDICT.search(piece)
+        return int(frame or (who and mark and order and best))
+    verdict = _VERDICT.search(piece) if mark or "result" in piece or "label" in piece else None
+    about_self = (mark or verdict is not None) and _SELF.search(piece) is not None
     if verdict is not None and (
         len(verdict[0]) * 2 >= len(piece.strip()) or piece.lstrip()[:1] in "{[<" or about_self or who
     ):
         return 2
-    found = (
-        (mark and order and best and (who or about_self or forget or size <= 12))
+    if (
+        (mark and order and best and (who or about_self or forget or size <= _FEW_WORDS))
         or (who and mark and (order or best))
-        or (who and order and best and size <= _WEAK_WORDS)
+        or (who and order and best and size <= _SOME_WORDS)
         or (about_self and mark and (best or order))
         or (forget and who)
-    )
-    if found:
+    ):
         return 2
-    return 1 if frame or verdict is not None or (who and order) or (mark and (best or order)) or forget else 0
+    return int(frame or verdict is not None or (who and order) or (mark and (best or order)) or forget)
 
 
 def _readings(piece: str) -> list[str]:
@@ -163,8 +165,8 @@ def _readings(piece: str) -> list[str]:
         )
     if _ESCAPED.search(piece):
         found.append(_unescaped(piece))
-    if re.search(r"[a-z][*_~^`.-]+[a-z]", piece, re.IGNORECASE):
-        found.append(re.sub(r"(?<=\w)[*_~^`.-]+(?=\w)", "", piece))
+    if _BROKEN.search(piece):
+        found.append(re.sub(r"(?<=\w)[*_~^`.|-]+(?=\w)", "", piece))
     return found
 
 

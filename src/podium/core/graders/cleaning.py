@@ -13,9 +13,10 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-MOST_CHARS = 12_000
-"""Longer texts are cut to their first three quarters and last quarter of this."""
-_HEAD = MOST_CHARS * 3 // 4
+MOST_CHARS = 6_000
+"""Of an answer or a prompt. Longer texts are cut to their first three quarters and last quarter of this."""
+MOST_GROUND_CHARS = 12_000
+"""Of a context."""
 _DROPPED = {
     code: None
     for low, high in (
@@ -57,25 +58,25 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
 _SUFFIX = re.compile(r"(?:ings?|edly|ed|ly|ies|es|s|er|ers|ation|ations|ment|ments)$")
 
 
-def clip(text: str) -> str:
-    """At most ``MOST_CHARS`` characters: the beginning and the end of a longer text."""
-    return text if len(text) <= MOST_CHARS else f"{text[:_HEAD]}\n{text[_HEAD - MOST_CHARS :]}"
+def clip(text: str, most: int = MOST_CHARS) -> str:
+    """At most ``most`` characters: the beginning and the end of a longer text."""
+    return text if len(text) <= most else f"{text[: most * 3 // 4]}\n{text[-(most // 4) + 1 :]}"
 
 
-def clean(text: str) -> str:
+def clean(text: str, most: int = MOST_CHARS) -> str:
     """``text`` clipped, in NFKC, with visible characters only and look-alike letters in Latin words made Latin."""
-    text = clip(text)
+    text = clip(text, most)
     if text.isascii():
         return text.translate(_PLAIN) if not text.isprintable() else text
-    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
-    return (
-        text
-        if text.isascii()
-        else _LETTERS.sub(
-            lambda found: found[0].translate(_LIKE) if _LATIN.search(found[0]) and not found[0].isascii() else found[0],
-            text,
-        )
-    )
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)[: 2 * most]
+    if text.isascii():
+        return text
+    return _LETTERS.sub(_made_latin, text)
+
+
+def _made_latin(found: re.Match[str]) -> str:
+    word = found[0]
+    return word.translate(_LIKE) if not word.isascii() and _LATIN.search(word) else word
 
 
 def words(text: str) -> list[str]:

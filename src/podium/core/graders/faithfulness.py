@@ -45,6 +45,8 @@ FEATURES = (
     "open_list",
     "open_overlap",
 )
+_MOST_SENTENCES = 20
+_MOST_GROUND_SENTENCES = 100
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|neither|nor|without|cannot|\w+n't|nicht|kein\w*|ne|pas|jamais|nunca|no)\b|n't|не|没|不",
     re.IGNORECASE,
@@ -91,17 +93,18 @@ def measure(read: Read) -> dict[str, float]:
     given = set(numbers(read.ground)) | {NUMBER_WORDS[one] for one in ground_set if one in NUMBER_WORDS}
     fragments = _fragments(said_stems, ground_stems)
     closed = 1.0 - opened
+    together, flips = _per_sentence(parts, read.ground) if closed else (0.0, 0.0)
     found: dict[str, float] = {
         "support": support,
         "support_least": min(shares, default=support),
         "pairs": _runs(said_stems, ground_stems, 2),
         "triples": _runs(said_stems, ground_stems, 3),
         "density": min(1.0, math.log1p(fragments) / math.log(50)),
-        "together": _together(parts, read.ground),
+        "together": together,
         "numbers": _mean([one in given for one in figures]),
         "names": _mean(named),
         "quotes": _quotes(read),
-        "negation": _flips(parts, read.ground),
+        "negation": flips,
         "novel": min(1.0, math.log1p(len(novel)) / 4),
         "novel_names": min(1.0, named.count(False) / 4),
         "length": _size(len(said_stems)),
@@ -198,30 +201,24 @@ def _fragments(said: Sequence[str], ground: Sequence[str]) -> float:
     return total / max(1, len(said))
 
 
-def _together(parts: Sequence[str], ground: str) -> float:
-    """Per sentence of the answer, the best share of its content words held by two neighbouring sentences of the ground."""
-    held = [set(content(stems(one))) for one in sentences(ground)[:200]]
-    doubled = [one | other for one, other in zip(held, [*held[1:], set()], strict=True)] if held else []
-    best = []
-    for part in parts[:40]:
+def _per_sentence(parts: Sequence[str], ground: str) -> tuple[float, float]:
+    """(per sentence of the answer, the best share of its content words held by two neighbouring sentences of the ground;
+    share of its sentences whose closest sentence of the ground agrees in words and differs in negation).
+    """
+    held = sentences(ground)[:_MOST_GROUND_SENTENCES]
+    sets = [set(content(stems(one))) for one in held]
+    doubled = [one | other for one, other in zip(sets, [*sets[1:], set()], strict=True)]
+    best, flipped = [], 0
+    for part in parts[:_MOST_SENTENCES]:
         said = set(content(stems(part)))
-        if said and doubled:
-            best.append(max(len(said & one) for one in doubled) / len(said))
-    return sum(best) / len(best) if best else 0.0
-
-
-def _flips(parts: Sequence[str], ground: str) -> float:
-    """Share of sentences whose closest sentence of the ground agrees in words and differs in negation."""
-    held = [(set(content(stems(one))), _NEGATION.search(one) is not None) for one in sentences(ground)[:200]]
-    flipped = 0
-    for part in parts[:40]:
-        said = set(content(stems(part)))
-        if len(said) < 3 or not held:
+        if not said or not sets:
             continue
-        closest, negated = max(held, key=lambda one: len(said & one[0]))
-        if len(said & closest) >= 0.6 * len(said) and negated != (_NEGATION.search(part) is not None):
-            flipped += 1
-    return flipped / max(1, len(parts))
+        best.append(max(len(said & one) for one in doubled) / len(said))
+        if len(said) >= 3:
+            shared, at = max((len(said & one), at) for at, one in enumerate(sets))
+            if shared >= 0.6 * len(said):
+                flipped += (_NEGATION.search(held[at]) is None) != (_NEGATION.search(part) is None)
+    return sum(best) / len(best) if best else 0.0, flipped / max(1, len(parts))
 
 
 def _names(text: str) -> list[str]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 
+from podium.core.graders.cleaning import clip
+
+_MOST_CHARS = 1_500
 _ACT = re.compile(
     r"\b(?:kill|murder|assassinat|execut|terminat|shoot|stab|strangl|chok|poison|butcher|slaughter|euthani[sz]|drown|hang|hurt|harm|injur|attack|assault|beat|punch|smash|crush|slash|kidnap|abduct|"
     r"captur|rape|molest|grope|drug|overpower|tortur|maim|behead|decapitat|dismember|gut|chop up|snip|eliminat|annihilat|obliterat|exterminat|liquidat|blow up|blow|bomb|explod|detonat|burn|arson|set fire|"
@@ -92,7 +95,7 @@ _NAMED = re.compile(r"(?<=[a-z] )[A-Z][a-z]+(?:'s| [A-Z][a-z]+)")
 
 def measure(prompt: str) -> dict[str, float]:
     """Signs of harm in a cleaned prompt by name, each 0 or 1."""
-    text = prompt[-4000:]
+    text = clip(prompt, _MOST_CHARS)
 
     def has(pattern: re.Pattern[str]) -> float:
         return float(pattern.search(text) is not None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podium.core.graders.address import without_orders
-from podium.core.graders.cleaning import clean
+from podium.core.graders.cleaning import MOST_GROUND_CHARS, clean, clip
 from podium.domain.judgment import Judged
 
 
@@ -36,13 +36,14 @@ class Read:
 def read(item: Judged) -> Read:
     """Cleans the texts of ``item``."""
     prompt = clean(item.prompt)
-    whole = clean(item.output).strip()
+    longer = clean(item.output, MOST_GROUND_CHARS).strip()
+    whole = clip(longer)
     spoken = without_orders(whole, prompt)
     return Read(
         prompt=prompt.strip(),
-        context=clean(item.context).strip() if item.context else "",
+        context=clean(item.context, MOST_GROUND_CHARS).strip() if item.context else "",
         output=spoken.text,
-        whole=whole,
+        whole=longer,
         expected=clean(item.expected).strip() if item.expected is not None else None,
         removed=spoken.removed,
         finish=item.finish,

@@ -29,6 +29,26 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = {
     PHONE: re.compile(r"(?<![\w.-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,4}\)|\d{2,4})[ .-]\d{3,4}[ .-]\d{3,4}(?![\w-])"),
     NUMBER: re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"),
 }
+_KEY_SIGNS = (
+    "PRIVATE KEY",
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "sk-",
+    "xox",
+    "AIza",
+    "glpat-",
+    "eyJ",
+    "hf_",
+    "k_live_",
+    "npm_",
+    "pypi-",
+)
 _HARMLESS_MAIL = re.compile(
     r"@(?:[\w-]+\.)*example\.(?:com|org|net)$|@(?:[\w-]+\.)*(?:example|test|invalid|localhost)$|^(?:info|support|contact|help|noreply|no-reply|hello|sales|admin)@",
     re.IGNORECASE,
@@ -39,6 +59,8 @@ def leaks(text: str, known: str = "") -> Mapping[str, int]:
     """Kinds of secrets and personal data in a cleaned ``text`` that ``known`` (the prompt) does not hold, with counts."""
     found: Counter[str] = Counter()
     for kind, pattern in _PATTERNS.items():
+        if kind == KEYS and not any(sign in text for sign in _KEY_SIGNS):
+            continue
         for hit in pattern.finditer(text):
             value = hit[0]
             if value in known or not _real(kind, value):
