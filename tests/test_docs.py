@@ -19,6 +19,7 @@ from podium import Podium
 from podium.cli.main import app
 from podium.config import (
     AutoSwap,
+    Judging,
     ModelEntry,
     Pool,
     Recording,
@@ -27,6 +28,7 @@ from podium.config import (
     Server,
     TaskAutoSwap,
     TaskEntry,
+    TaskJudging,
     Timeouts,
     WebhookEntry,
     load,
@@ -171,8 +173,10 @@ def test_every_command_takes_json():
         ("recording", Recording),
         ("selection", Selection),
         ("autoswap", AutoSwap),
+        ("judging", Judging),
         ("tasks.NAME", TaskEntry),
         ("tasks.NAME.autoswap", TaskAutoSwap),
+        ("tasks.NAME.judging", TaskJudging),
         ("rules.NAME", RuleEntry),
         ("windows.NAME", WindowEntry),
         ("models.NAME", ModelEntry),

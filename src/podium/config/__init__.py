@@ -5,6 +5,7 @@ It reads files and the environment, nothing else: no database, no network, no pr
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.changes import Difference, difference
+from podium.config.judging import Judging, TaskJudging
 from podium.config.pool import Pool
 from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
 from podium.config.rules import RuleEntry
@@ -25,6 +26,7 @@ __all__ = [
     "AutoSwap",
     "Config",
     "Difference",
+    "Judging",
     "ModelEntry",
     "Pool",
     "Recording",
@@ -34,6 +36,7 @@ __all__ = [
     "Settings",
     "TaskAutoSwap",
     "TaskEntry",
+    "TaskJudging",
     "Timeouts",
     "WebhookEntry",
     "default_home",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.config.autoswap import TaskAutoSwap
+from podium.config.judging import judging_problems
 from podium.config.pool import Pool
 from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
@@ -24,7 +25,7 @@ from podium.errors import ConfigError, InvalidRequest
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
-FIXED = ("server", "pool", "timeouts", "recording", "selection", "autoswap")
+FIXED = ("server", "pool", "timeouts", "recording", "selection", "autoswap", "judging")
 """Sections whose keys the environment may override."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
 
@@ -187,7 +188,17 @@ def _check(settings: Settings) -> list[Problem]:
         problems += _check_model(name, model)
     problems += _check_autoswap(settings)
     problems += _check_windows(settings)
+    problems += _check_judging(settings)
     return problems
+
+
+def _check_judging(settings: Settings) -> list[Problem]:
+    found = [Problem(("judging", key), words) for key, words in settings.judging.problems()]
+    for name, task in settings.tasks.items():
+        own = task.judging
+        path = ("tasks", name, "judging")
+        found += [Problem((*path, key), words) for key, words in judging_problems(own.criteria, own.judge)]
+    return found
 
 
 def _check_windows(settings: Settings) -> list[Problem]:

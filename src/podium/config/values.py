@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
+from podium.config.judging import Judging, TaskJudging
 from podium.config.pool import Pool
 from podium.config.rules import RuleEntry
 from podium.config.schedules import WindowEntry
@@ -120,6 +121,9 @@ class TaskEntry:
     autoswap: Annotated[TaskAutoSwap, Meta(description="Rules of this task, see `[tasks.NAME.autoswap]`")] = field(
         default_factory=TaskAutoSwap
     )
+    judging: Annotated[TaskJudging, Meta(description="Judging of this task, see `[tasks.NAME.judging]`")] = field(
+        default_factory=TaskJudging
+    )
 
     def spec(self, name: str, default_strategy: str) -> TaskSpec:
         """The task as the domain knows it."""
@@ -216,6 +220,7 @@ class Settings:
     recording: Recording = Recording()
     selection: Selection = Selection()
     autoswap: AutoSwap = field(default_factory=AutoSwap)
+    judging: Judging = field(default_factory=Judging)
     tasks: Annotated[Mapping[str, TaskEntry], Meta(description="Tasks by name")] = field(default_factory=dict)
     rules: Annotated[Mapping[str, RuleEntry], Meta(description="When a fact crosses a line, move a task")] = field(
         default_factory=dict
