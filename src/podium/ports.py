@@ -13,7 +13,7 @@ from podium.domain.evidence import Evidence
 from podium.domain.history import TaskHistory
 from podium.domain.instance import ProcessUsage
 from podium.domain.judging import Queued, Tally, Waiting
-from podium.domain.judgment import Judgment
+from podium.domain.judgment import Calibration, Judgment
 from podium.domain.knowledge import TaskKnowledge
 from podium.domain.model import Facts, Lifecycle, ModelVersion, Profile, Source, Transition
 from podium.domain.request import Endpoint
@@ -655,6 +655,22 @@ class JudgmentStore(Protocol):
 
     async def prune_judgments(self, most: int) -> int:
         """Delete the oldest beyond the newest ``most``; returns how many."""
+        ...
+
+
+class CalibrationStore(Protocol):
+    """How far each judge can be trusted on each criterion."""
+
+    async def save_calibration(self, calibration: Calibration) -> None:
+        """Insert it, or replace that of the same judge and criterion."""
+        ...
+
+    async def calibrations(self) -> tuple[Calibration, ...]:
+        """All, by judge and criterion."""
+        ...
+
+    async def remove_calibration(self, judge: str, criterion: str) -> bool:
+        """Whether there was one."""
         ...
 
 

@@ -121,7 +121,7 @@ def graded_kappa(first: Floats, second: Floats, weights: Floats | None = None) -
         return None
     one, two = float(weights @ first) / total, float(weights @ second) / total
     spread = float(weights @ ((first - one) ** 2 + (second - two) ** 2)) / total + (one - two) ** 2
-    return None if spread <= 0 else 2.0 * float(weights @ ((first - one) * (second - two))) / total / spread
+    return None if spread <= 0 else float(2.0 * (weights @ ((first - one) * (second - two))) / total / spread)
 
 
 def share(hits: Bools, weights: Floats | None = None) -> float | None:

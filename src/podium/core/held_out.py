@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,22 @@ class HeldOut:
     def passed(self) -> Bools:
         """By the labels."""
         return np.asarray(self.labels >= 0.5, dtype=np.bool_)
+
+
+def joined(parts: Sequence[HeldOut]) -> HeldOut:
+    """Several sets of rows as one. What orders each set alone has no common scale: calibrated scores order the whole."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(int(part.groups.max(initial=-1)) + 1 for part in parts[:-1])])
+    after = np.concatenate([part.after for part in parts])
+    return HeldOut(
+        after,
+        np.concatenate([part.before for part in parts]),
+        after,
+        np.concatenate([part.passes for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.groups + start for part, start in zip(parts, starts, strict=True)]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

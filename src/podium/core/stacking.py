@@ -7,7 +7,7 @@ features as they come, so that applying them needs nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from podium.core.calibration import INNER, OUTER, Fitted, check
 from podium.core.folding import folds
 from podium.core.held_out import HeldOut, cut_at, filled
 from podium.core.logistic import Line, regress, sigmoid
-from podium.domain.judgment import STACK, Calibration
+from podium.domain.judgment import RULES, STACK, Calibration, Verdict
 from podium.errors import InvalidRequest
 
 Floats = npt.NDArray[np.float64]
@@ -25,8 +25,10 @@ Ints = npt.NDArray[np.int64]
 OFFSET = "(offset)"
 ABSENT = "(absent)"
 """Ends the name under which the worth of a missing feature is kept."""
-_PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
-_FAR = 4.0
+PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+_EDGE = 0.01
+"""Scores are kept this far off 0 and 1 before their log-odds are taken."""
+FAR = 4.0
 """Values are cut this many standard deviations off their mean while fitting, so that a single one cannot lead."""
 
 
@@ -59,9 +61,7 @@ def stack_up(
     check(truth)
     if len(features) != truth.size:
         raise InvalidRequest("a row of features is needed for each label", param="features")
-    names = sorted({name for row in features for name in row})
-    table = np.array([[row.get(name, math.nan) for name in names] for row in features]).reshape(truth.size, len(names))
-    table[~np.isfinite(table)] = math.nan
+    names, table = table_of(features)
     together = np.arange(truth.size) if groups is None else np.asarray(groups, dtype=np.int64)
     rng = np.random.default_rng(seed)
     fold = folds(truth >= 0.5, together, OUTER, rng)
@@ -80,6 +80,29 @@ def stack_up(
     held = HeldOut(order, before, after, passes, truth, together)
     made = Calibration(judge=STACK, criterion=criterion, kind=STACK, knots=((slope, offset),), weights=weights, cut=cut)
     return Fitted(filled(made, held), held)
+
+
+def features_of(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """What a stack sees of the verdicts on one answer: measures of rules by name, and of each judge its score, plain and
+    as log-odds. A verdict without a score adds no score: it counts as absent.
+    """
+    found: dict[str, float] = {}
+    for verdict in verdicts:
+        if verdict.judge == RULES:
+            found.update({f"{RULES}.{name}": float(value) for name, value in verdict.features.items()})
+        if verdict.score is not None:
+            safe = min(1.0 - _EDGE, max(_EDGE, verdict.score))
+            found[f"score.{verdict.judge}"] = verdict.score
+            found[f"logit.{verdict.judge}"] = math.log(safe / (1.0 - safe))
+    return found
+
+
+def table_of(features: Sequence[Mapping[str, float]]) -> tuple[list[str], Floats]:
+    """Names in order, and values of shape (n, names) with NaN for what is absent or no number."""
+    names = sorted({name for row in features for name in row})
+    table = np.array([[row.get(name, math.nan) for name in names] for row in features], dtype=np.float64)
+    table = table.reshape(len(features), len(names))
+    return names, np.where(np.isfinite(table), table, math.nan)
 
 
 def apply_stack(calibration: Calibration, features: Mapping[str, float]) -> float:
@@ -109,17 +132,17 @@ def _fit(
     spreads = np.sqrt(np.where(known, (filled_in - means) ** 2, 0.0).sum(axis=0) / np.maximum(counts, 1))
     varies = spreads > 1e-9 * (1.0 + np.abs(means))
     gaps = (counts > 0) & (counts < labels.size)
-    scaled = np.where(known, np.clip((filled_in - means) / np.where(varies, spreads, 1.0), -_FAR, _FAR), 0.0)
+    scaled = np.where(known, np.clip((filled_in - means) / np.where(varies, spreads, 1.0), -FAR, FAR), 0.0)
     design = np.column_stack([scaled[:, varies], (~known[:, gaps]).astype(np.float64)])
     if not design.shape[1]:
         raise InvalidRequest("no feature varies between the rows: there is nothing to learn from", param="features")
     fold = folds(labels >= 0.5, groups, INNER, rng)
-    guesses = {penalty: np.empty(labels.size) for penalty in _PENALTIES}
+    guesses = {penalty: np.empty(labels.size) for penalty in PENALTIES}
     for index in np.unique(fold):
         inside, outside = fold != index, fold == index
         for penalty, guess in guesses.items():
             guess[outside] = regress(design[inside], labels[inside], penalty).logits(design[outside])
-    penalty = min(_PENALTIES, key=lambda tried: log_loss(sigmoid(guesses[tried]), labels))
+    penalty = min(PENALTIES, key=lambda tried: log_loss(sigmoid(guesses[tried]), labels))
     final = regress(guesses[penalty][:, None], labels, 1.0, centre=np.ones(1))
     line = regress(design, labels, penalty)
     slope = max(0.0, float(final.slopes[0]))

@@ -16,7 +16,7 @@ from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.history import TaskHistory
 from podium.domain.judging import Queued, Tally, Waiting
-from podium.domain.judgment import Judgment
+from podium.domain.judgment import Calibration, Judgment
 from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.rollout import Bar, Rollout, RolloutStep
 from podium.domain.schedule import Schedule
@@ -37,6 +37,7 @@ from podium.ports import (
 )
 from podium.store import (
     benchmarks,
+    calibrations,
     deliveries,
     directives,
     engine,
@@ -323,6 +324,15 @@ class SqliteStore:
 
     async def export_piece(self, window: Window, after: int, upto: int) -> tuple[RecordedAttempt, ...]:
         return await self._read(lambda connection: exporting.piece(connection, window, after, upto))
+
+    async def save_calibration(self, calibration: Calibration) -> None:
+        await self._writer.run(lambda connection: calibrations.put_calibration(connection, calibration))
+
+    async def calibrations(self) -> tuple[Calibration, ...]:
+        return await self._read(calibrations.all_calibrations)
+
+    async def remove_calibration(self, judge: str, criterion: str) -> bool:
+        return await self._writer.run(lambda connection: calibrations.remove_calibration(connection, judge, criterion))
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
