@@ -88,6 +88,7 @@ class Maintenance:
         oldest = now - self._recording.retention_days * 86400
         await services.store.prune(self._recording.max_decisions, oldest)
         await services.event_log.prune_events(self._recording.max_events)
+        await services.tracker.prune(self._recording.max_decisions, oldest)
 
 
 async def keep_learned(store: Store, learner: Learner, clock: Clock) -> None:

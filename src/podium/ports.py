@@ -10,6 +10,7 @@ from podium.domain.benchmark import Generated, Grade, ItemResult, Run, Suite
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.evidence import Evidence
+from podium.domain.execution import Execution, ExecutionFilter, Standing
 from podium.domain.history import TaskHistory
 from podium.domain.instance import ProcessUsage
 from podium.domain.judging import Queued, Tally, Waiting
@@ -622,7 +623,7 @@ class JudgmentStore(Protocol):
     """Answers that wait to be judged, with their texts, and judgments, without them."""
 
     async def enqueue_judging(self, items: Sequence[Queued]) -> None:
-        """Keep them until they are judged; one that waits already stays as it is."""
+        """Keep them until they are judged; one that waits already is replaced and keeps its place in line."""
         ...
 
     async def waiting_judging(self) -> tuple[Waiting, ...]:
@@ -655,6 +656,31 @@ class JudgmentStore(Protocol):
 
     async def prune_judgments(self, most: int) -> int:
         """Delete the oldest beyond the newest ``most``; returns how many."""
+        ...
+
+
+# ---------------------------------------------------------------- executions
+
+
+class ExecutionStore(Protocol):
+    """Executions that are tracked, ordered by their last change."""
+
+    async def save_executions(self, changed: Sequence[Execution]) -> None:
+        """Insert or replace by id; each is then the newest change, in the order given."""
+        ...
+
+    async def find_execution(self, execution_id: str) -> Execution | None: ...
+
+    async def executions(self, which: ExecutionFilter, page: Page) -> tuple[Execution, ...]:
+        """Newest change first; with ``which.after`` oldest change first."""
+        ...
+
+    async def standings(self, agent: str | None) -> tuple[Standing, ...]:
+        """How executions went, by agent, type and version."""
+        ...
+
+    async def prune_executions(self, most: int, older_than: float) -> int:
+        """Delete those that are over and beyond the newest ``most``, or were over before the Unix time."""
         ...
 
 
@@ -751,6 +777,7 @@ __all__ = [
     "DeliveryStore",
     "EventLog",
     "EventSink",
+    "ExecutionStore",
     "ExportStore",
     "Extent",
     "HostFacts",

@@ -41,6 +41,8 @@ class RequestHead:
     """0 high, 1 normal, 2 low; see ``Ticket``."""
     keep_alive_s: float | None = None
     """How long the model stays loaded after this request; ``inf`` for ever, ``None``: as configured."""
+    execution: str | None = None
+    """The execution it is part of, from ``x-podium-execution`` or ``metadata.execution``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,11 @@ from podium.config import Config
 from podium.host import Host
 from podium.maintenance import Maintenance
 from podium.runtime.foundation import Foundation, lay
+from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
 from podium.server.openai import DataPlane
+from podium.services.judging import Judging
 from podium.services.plane import Services
 
 Reload = Callable[[], Awaitable[Mapping[str, object]]]
@@ -23,10 +25,11 @@ Reload = Callable[[], Awaitable[Mapping[str, object]]]
 class Parts:
     """A gateway that is put together and not started yet."""
 
-    def __init__(self, base: Foundation, serving: Serving, steering: Steering) -> None:
+    def __init__(self, base: Foundation, serving: Serving, steering: Steering, judging: Judging) -> None:
         self._base = base
         self._serving = serving
         self._steering = steering
+        self._judging = judging
         self._warnings: list[str] = [*base.store.warnings, *base.forgotten]
         self._reload: Reload | None = None
         self.host: Host = base.host
@@ -56,6 +59,8 @@ class Parts:
                 self._steering.shadow.run(),
                 declared(),
                 self._serving.classifier.run(),
+                self._judging.run(),
+                self._serving.tracker.run(),
             )
         )
 
@@ -63,9 +68,11 @@ class Parts:
         base, steering = self._base, self._steering
         await steering.swapper.settle(base.recorded.unfinished_swaps)
         self._serving.directives.resume()
+        await self._serving.tracker.resume()
         stack.push_async_callback(steering.rollouts.close)
         stack.callback(base.recorder.catch_up)  # what was answered last is evidence too
         await steering.rollouts.resume()
+        await self._judging.resume()
         stack.push_async_callback(steering.schedules.close)
         await steering.schedules.resume()
         stack.push_async_callback(steering.automation.close)
@@ -93,6 +100,8 @@ class Parts:
             learner=base.learner,
             classifier=serving.classifier,
             benchmarks=serving.benchmarks,
+            judging=self._judging,
+            tracker=serving.tracker,
             store=base.store,
             host=base.host,
             clock=base.clock,
@@ -112,7 +121,8 @@ async def assemble(config: Config, store: Any, stack: AsyncExitStack) -> Parts:
     """Build everything on an open store; ``stack`` closes it in the opposite order."""
     base = await lay(config, store, stack)
     serving = serve(base, stack)
-    return Parts(base, serving, steer(base, serving))
+    judge = judging(base, serving, stack)
+    return Parts(base, serving, steer(base, serving, judge.score), judge)
 
 
 @asynccontextmanager

@@ -22,6 +22,8 @@ from podium.services.gateway import Gateway
 from podium.services.meter import Meter
 from podium.services.onboarding import Onboarding
 from podium.services.pool import Pool
+from podium.services.tracker import Tracker
+from podium.services.tracking_bridge import Bridge
 from podium.suites import SuiteLibrary
 from podium.tuning import gateway_limits, pool_limits
 
@@ -40,6 +42,7 @@ class Serving:
     onboarding: Onboarding
     benchmarks: Benchmarks
     background: Background
+    tracker: Tracker
 
 
 def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
@@ -63,6 +66,15 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
     stack.push_async_callback(base.catalogue.close)
     stack.push_async_callback(keep_learned, base.store, base.learner, clock)
     stack.push_async_callback(base.recorder.close)
+    tracker = Tracker(
+        base.store,
+        Bridge(base.recorder),
+        clock,
+        lambda: gateway.new_id("exe"),
+        base.bus.emit,
+        flush_interval_s=config.recording.flush_ms / 1000,
+    )
+    stack.push_async_callback(tracker.close)
     stack.push_async_callback(pool.close)
     base.recorder.start()
     meter = Meter(clock)
@@ -80,6 +92,7 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
         id_prefix=random_prefix(),
         classifier=classifier,
     )
+    gateway.tracking = tracker
     onboarding = Onboarding(
         registry, pool, base.catalogue.get, clock, versions_changed, load_timeout_s=config.pool.load_timeout_s
     )
@@ -107,4 +120,5 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
         onboarding=onboarding,
         benchmarks=benchmarks,
         background=Background(pool, meter, gateway.idleness, clock, local),
+        tracker=tracker,
     )

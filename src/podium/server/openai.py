@@ -63,6 +63,7 @@ class DataPlane:
         limits = headers.get(b"x-podium-criteria")
         key = headers.get(b"authorization")
         priority = headers.get(b"x-podium-priority")
+        execution = headers.get(b"x-podium-execution")
         head = wire.parse(
             endpoint,
             exchange.body,
@@ -71,6 +72,7 @@ class DataPlane:
             session=session.decode("latin-1") if session else None,
             caller=f"{prefix_key(key):016x}" if key else "",
             priority=priority.decode("latin-1") if priority else None,
+            execution=execution.decode("latin-1") if execution else None,
         )
         await self._gateway.handle(head, read_criteria(limits) if limits else None, exchange)
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from podium.core.selection import CANARY
-from podium.domain.decision import Choice, Decision
+from podium.domain.decision import Choice, Decision, Outcome
 from podium.domain.model import ModelVersion
 from podium.domain.request import RequestHead, Ticket
 from podium.domain.task import DEFAULT_TASK, Classification, Criteria
@@ -55,6 +55,13 @@ class Responder(Protocol):
     def start_stream(self, status: int, headers: Headers) -> None: ...
     def write(self, data: bytes) -> None: ...
     def finish(self) -> None: ...
+
+
+class Tracking(Protocol):
+    """Is told of attempts of requests that name an execution; must be quick and must not raise."""
+
+    def began(self, execution_id: str, decision: Decision) -> None: ...
+    def ended(self, execution_id: str, outcome: Outcome) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +112,7 @@ class Gateway:
         self.idleness = idleness or Idleness()
         self.observers: tuple[Observer, ...] = ()
         """Who is shown finished answers, if they want them."""
+        self.tracking: Tracking | None = None
 
     def new_id(self, kind: str) -> str:
         """A process-unique id such as ``req_5f3a…0000002a``."""
@@ -202,7 +210,7 @@ class Gateway:
     async def _attempt(self, head: RequestHead, decision: Decision, out: Responder) -> None:
         version = self._registry.get(decision.served)
         attempt = Attempt(decision, head, self._clock)
-        self._recorder.begin(decision, head.needs)
+        self._begin(head, decision)
         lease: Lease | None = None
         keeping = self._keeping(head, decision) if self.observers else None
         try:
@@ -245,10 +253,19 @@ class Gateway:
             if lease is not None:
                 attempt.metered(self._meter.end(lease.instance_id, decision.id))
                 lease.release()
-            outcome = attempt.outcome()
-            self._recorder.record(decision, outcome)
-            if keeping is not None:
-                keeping.hand_over(head, decision, outcome)
+            self._record(head, decision, attempt.outcome(), keeping)
+
+    def _begin(self, head: RequestHead, decision: Decision) -> None:
+        self._recorder.begin(decision, head.needs)
+        if self.tracking is not None and head.execution is not None:
+            self.tracking.began(head.execution, decision)
+
+    def _record(self, head: RequestHead, decision: Decision, outcome: Outcome, keeping: Keeping | None) -> None:
+        self._recorder.record(decision, outcome)
+        if self.tracking is not None and head.execution is not None:
+            self.tracking.ended(head.execution, outcome)
+        if keeping is not None:
+            keeping.hand_over(head, decision, outcome)
 
     def _keeping(self, head: RequestHead, decision: Decision) -> Keeping | None:
         """What holds the answer for those who want to see it, if anybody does."""

@@ -12,6 +12,7 @@ from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.gateway import Gateway
+from podium.services.judging import Judging
 from podium.services.learner import Learner
 from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
@@ -22,6 +23,7 @@ from podium.services.rollouts.service import Rollouts
 from podium.services.schedules import Schedules
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
+from podium.services.tracker import Tracker
 from podium.services.webhooks import Webhooks
 
 
@@ -44,6 +46,8 @@ class Services:
     learner: Learner
     classifier: TaskClassifier
     benchmarks: Benchmarks
+    judging: Judging
+    tracker: Tracker
     store: Store
     host: HostProbe
     clock: Clock

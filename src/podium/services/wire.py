@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from podium.core.balancing import prefix_key
+from podium.core.executions import check_id
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.model import Capability
 from podium.domain.request import Endpoint, RequestHead
@@ -44,8 +45,10 @@ def parse(
     session: str | None = None,
     caller: str = "",
     priority: str | None = None,
+    execution: str | None = None,
 ) -> RequestHead:
-    """Read a request body. ``task`` comes from the ``x-podium-task`` header and wins over ``metadata.task``.
+    """Read a request body. ``task`` comes from the ``x-podium-task`` header and wins over ``metadata.task``, and so does
+    ``execution`` from ``x-podium-execution`` over ``metadata.execution``.
 
     Raises ``InvalidRequest`` naming the field that is wrong.
     """
@@ -89,6 +92,7 @@ def parse(
         caller=caller or (_text(fields, "user") or "" if "user" in fields else ""),
         priority=1 if priority is None else _priority(priority),
         keep_alive_s=_keep_alive(fields) if "keep_alive" in fields else None,
+        execution=_execution(fields, execution),
     )
 
 
@@ -136,8 +140,10 @@ def compose(head: RequestHead, model: str) -> bytes:
         else:
             fields["stream_options"] = msgspec.Raw(_USAGE)
     metadata = fields.get("metadata")
-    if metadata is not None and head.task is not None:
-        kept = {key: value for key, value in _any.decode(metadata).items() if key != "task"}
+    if metadata is not None and (head.task is not None or head.execution is not None):
+        ours = {"task"} if head.execution is None else {"execution"} if head.task is None else {"task", "execution"}
+        given = _any.decode(metadata)
+        kept = {key: value for key, value in given.items() if key not in ours} if isinstance(given, dict) else given
         if kept:
             fields["metadata"] = kept
         else:
@@ -171,6 +177,19 @@ def _flat(value: object) -> str:
     if isinstance(value, list):
         return "\n".join(_flat(part.get("text") if isinstance(part, dict) else part) for part in value)
     return ""
+
+
+def _execution(fields: Mapping[str, msgspec.Raw], header: str | None) -> str | None:
+    if header is not None:
+        return check_id(header, "x-podium-execution")
+    if "metadata" not in fields or b'"execution"' not in bytes(fields["metadata"]):
+        return None
+    found = _object(fields, "metadata").get("execution")
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise InvalidRequest("metadata.execution must be a string", param="metadata.execution")
+    return check_id(found, "metadata.execution")
 
 
 def _needs(endpoint: Endpoint, fields: Mapping[str, msgspec.Raw]) -> frozenset[str]:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from podium.domain.benchmark import ItemResult, Run
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
+from podium.domain.execution import Execution, ExecutionFilter, Standing
 from podium.domain.history import TaskHistory
 from podium.domain.judging import Queued, Tally, Waiting
 from podium.domain.judgment import Calibration, Judgment
@@ -41,6 +42,7 @@ from podium.store import (
     deliveries,
     directives,
     engine,
+    executions,
     exporting,
     history,
     judgments,
@@ -134,15 +136,7 @@ class SqliteStore:
         return await self._read(ledger.counts)
 
     async def prune(self, max_decisions: int, older_than: float) -> int:
-        """In small steps, so that other writes get their turn in between."""
-        total = 0
-        while True:
-            gone = await self._writer.run(
-                lambda connection: ledger.prune(connection, max_decisions, older_than, _PRUNE_STEP)
-            )
-            total += gone
-            if gone < _PRUNE_STEP:
-                return total
+        return await self._in_steps(lambda connection: ledger.prune(connection, max_decisions, older_than, _PRUNE_STEP))
 
     async def save_benchmark_run(self, run: Run) -> None:
         await self._writer.run(lambda connection: benchmarks.put_run(connection, run))
@@ -181,13 +175,7 @@ class SqliteStore:
         return await self._read(history.bounds)
 
     async def prune_events(self, most: int) -> int:
-        """In small steps, as ``prune``."""
-        total = 0
-        while True:
-            gone = await self._writer.run(lambda connection: history.prune_events(connection, most, _PRUNE_STEP))
-            total += gone
-            if gone < _PRUNE_STEP:
-                return total
+        return await self._in_steps(lambda connection: history.prune_events(connection, most, _PRUNE_STEP))
 
     async def task_history(self, task: str | None) -> tuple[TaskHistory, ...]:
         return await self._read(lambda connection: history.task_history(connection, task))
@@ -319,6 +307,21 @@ class SqliteStore:
             if gone < _PRUNE_STEP:
                 return total
 
+    async def save_executions(self, changed: Sequence[Execution]) -> None:
+        await self._writer.run(lambda connection: executions.put(connection, changed))
+
+    async def find_execution(self, execution_id: str) -> Execution | None:
+        return await self._read(lambda connection: executions.find(connection, execution_id))
+
+    async def executions(self, which: ExecutionFilter, page: Page) -> tuple[Execution, ...]:
+        return await self._read(lambda connection: executions.listed(connection, which, page))
+
+    async def standings(self, agent: str | None) -> tuple[Standing, ...]:
+        return await self._read(lambda connection: executions.standings(connection, agent))
+
+    async def prune_executions(self, most: int, older_than: float) -> int:
+        return await self._in_steps(lambda connection: executions.prune(connection, most, older_than, _PRUNE_STEP))
+
     async def export_extent(self, window: Window) -> Extent:
         return await self._read(lambda connection: exporting.extent(connection, window))
 
@@ -344,6 +347,13 @@ class SqliteStore:
         self._reader.shutdown(wait=True)
         self._reading.dispose()
         self._writer.close()
+
+    async def _in_steps(self, work: Callable[[Connection], int]) -> int:
+        """Delete in small steps, so that other writes get their turn in between; returns how many rows went."""
+        total = 0
+        while (gone := await self._writer.run(work)) >= _PRUNE_STEP:
+            total += gone
+        return total + gone
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         if self._closed:

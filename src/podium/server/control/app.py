@@ -15,6 +15,7 @@ from podium.server.control import (
     benchmarks,
     classification,
     events,
+    executions,
     insight,
     instances,
     models,
@@ -41,6 +42,7 @@ def create_app(services: Services) -> FastAPI:
         schedules.router,
         instances.router,
         insight.router,
+        executions.router,
         events.router,
         benchmarks.router,
     ):
