@@ -6,7 +6,6 @@ import random
 from dataclasses import dataclass
 
 from podium.config.automation import standing_orders
-from podium.domain.judgment import Judged
 from podium.runtime.declaring import declared_names
 from podium.runtime.foundation import Foundation
 from podium.runtime.serving import Serving
@@ -15,7 +14,7 @@ from podium.services.batch_rollouts import BatchRollouts
 from podium.services.batches import Batches
 from podium.services.rollouts.foresight import foresight
 from podium.services.rollouts.service import Rollouts
-from podium.services.rollouts.shadow import Shadow
+from podium.services.rollouts.shadow import Score, Shadow
 from podium.services.rollouts.validation import Validator
 from podium.services.schedules import Schedules
 from podium.services.swap import Swapper
@@ -32,8 +31,8 @@ class Steering:
     automation: Automation
 
 
-def steer(base: Foundation, serving: Serving) -> Steering:
-    """Build it, and let it hear of what is recorded."""
+def steer(base: Foundation, serving: Serving, score: Score) -> Steering:
+    """Build it, and let it hear of what is recorded. ``score`` tells how good an answer is."""
     swapper = Swapper(
         registry=base.registry,
         selector=base.policy,
@@ -100,9 +99,6 @@ def steer(base: Foundation, serving: Serving) -> Steering:
         orders=standing_orders(base.config),
         declared=declared_names(base.config),
     )
-
-    async def score(item: Judged) -> float | None:
-        return None
 
     shadow = Shadow(rollouts, base.registry, serving.background, score, random.random)
     serving.gateway.observers = (*serving.gateway.observers, shadow)

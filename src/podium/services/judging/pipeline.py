@@ -27,6 +27,7 @@ from podium.errors import NotFound, PodiumError, StoreError
 from podium.ports import Clock, JudgmentStore
 from podium.services.idleness import Idleness
 from podium.services.judging.bench import Bench
+from podium.services.judging.calibrations import REFRESH_S, Calibrations
 from podium.services.judging.intake import RE_ASK, Intake, Signals
 from podium.services.judging.queue import JudgeQueue
 from podium.services.judging.reading import clean
@@ -82,6 +83,7 @@ class Judging:
         clock: Clock,
         bench: Bench,
         budget: Budget,
+        calibrations: Calibrations,
         orders: JudgeOrders,
         new_id: Callable[[str], str],
         signals: Signals,
@@ -93,6 +95,7 @@ class Judging:
         self._clock = clock
         self._bench = bench
         self.budget = budget
+        self.calibrations = calibrations
         self._orders = orders
         self._new_id = new_id
         self._thinning = Thinning(orders.waiting)
@@ -169,6 +172,7 @@ class Judging:
 
     async def resume(self) -> None:
         """Take up what the last run left. Raises ``StoreError``."""
+        await self.calibrations.refresh()
         self.resumed = await self.queue.resume()
 
     async def run(self) -> None:
@@ -184,9 +188,18 @@ class Judging:
         await asyncio.to_thread(self._bench.close)
 
     async def _every_second(self) -> None:
+        seconds = 0
         while True:
             await asyncio.sleep(1.0)
             self.intake.every_second()
+            if (seconds := seconds + 1) % REFRESH_S == 0 and self._orders.any:
+                await self._recalibrate()
+
+    async def _recalibrate(self) -> None:
+        try:
+            await self.calibrations.refresh()
+        except StoreError as error:
+            _log.warning("calibrations could not be read again", error=error.message)
 
     async def _work(self) -> None:
         while True:
