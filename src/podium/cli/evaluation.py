@@ -20,7 +20,7 @@ ListPolicies = Annotated[bool, typer.Option("--policies", help="List the names o
 
 
 @contextlib.contextmanager
-def _progress(label: str, *, quiet: bool) -> Iterator[Progress]:
+def progress_of(label: str, *, quiet: bool) -> Iterator[Progress]:
     """A bar on stderr for people; silence when piped or with --json."""
     if quiet or not sys.stderr.isatty():
         yield lambda done: None
@@ -69,14 +69,14 @@ def replay(
 
     chosen = make(policy)
     with contextlib.ExitStack() as opened:
-        with _progress(f"reading {file.name}", quiet=as_json) as heard:
+        with progress_of(f"reading {file.name}", quiet=as_json) as heard:
             source = opened.enter_context(ReplayFile(file, seed, heard))
         if source.repeated:
             output.note(f"{source.repeated} rows repeat an earlier row of the same prompt_id; they count again")
         loss, length = None, min(limit or source.totals.rows, source.totals.rows)
         if degrade is not None:
             loss = loss_at(degrade, length, tasks=degrade_tasks, left=degrade_to)
-        with _progress(f"replaying {policy}", quiet=as_json) as heard:
+        with progress_of(f"replaying {policy}", quiet=as_json) as heard:
             result = run(source, chosen, loss=loss, limit=length, progress=heard)
     shown = {"policy": policy, "seed": seed, **dataclasses.asdict(result)}
     if loss is None:
@@ -109,7 +109,7 @@ def evaluate(
         raise fail("give either a FILE of logged decisions or --log; docs/replay.md describes the file", 2)
     from podium.services.evaluating import evaluate as run  # noqa: PLC0415 - keeps `podium --help` fast
 
-    unrewarded = 0
+    unrewarded = forced = 0
     if file is None:
         from podium.config import load  # noqa: PLC0415 - keeps `podium --help` fast
         from podium.store.evaluable import scored_decisions  # noqa: PLC0415 - same
@@ -118,14 +118,19 @@ def evaluate(
     else:
         from podium.datasets.decision_log import DecisionLog  # noqa: PLC0415 - keeps `podium --help` fast
 
-        with _progress(f"reading {file.name}", quiet=as_json) as heard:
+        with progress_of(f"reading {file.name}", quiet=as_json) as heard:
             rows = DecisionLog(file)
             report = run(rows.rows(heard), policy, warm_up=warm_up)
-        unrewarded = rows.without_reward
+        unrewarded, forced = rows.without_reward, rows.no_choice
     shown = dataclasses.asdict(report.evaluation)
     overall, tasks = shown["overall"], shown["tasks"]
     if as_json:
-        counts = {"left_out": report.left_out, "certain": report.certain, "without_reward": unrewarded}
+        counts = {
+            "left_out": report.left_out,
+            "certain": report.certain,
+            "without_reward": unrewarded,
+            "no_choice": forced,
+        }
         output.emit_json({"policy": policy, **counts, **overall, "tasks": tasks})
         return
     _show(
@@ -135,6 +140,7 @@ def evaluate(
         {
             "rows": overall["n"],
             "without reward": unrewarded,
+            "no choice": forced,
             "left out": report.left_out,
             "without alternative": report.certain,
         },

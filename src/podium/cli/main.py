@@ -19,6 +19,7 @@ from podium.cli import (
     configuration,
     evaluation,
     events,
+    exporting,
     insight,
     models,
     pool,
@@ -74,7 +75,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(rules.app, name="rules")
 app.add_typer(configuration.app, name="config")
 app.command()(insight.doctor)
-for measure in (evaluation.replay, evaluation.evaluate):
+for measure in (evaluation.replay, evaluation.evaluate, exporting.export):
     app.command()(measure)
 
 

@@ -17,6 +17,8 @@ from podium.errors import InvalidRequest
 TEXTS = ("task", "chosen")
 NUMBERS = ("propensity", "reward")
 CANDIDATES, PREDICTED, TARGET = "candidates", "predicted", "target"
+EVALUABLE = "evaluable"
+"""In an export: false for an attempt that no policy chose (a fallback)."""
 MOST_TASKS = 100_000
 """Every task costs memory for as long as an evaluation runs."""
 
@@ -31,14 +33,16 @@ class DecisionLog:
             has = ", ".join(table.names[:12]) or "none"
             raise InvalidRequest(f"{path} lacks the columns {', '.join(missing)}; it has {has}", param=missing[0])
         self.has_target = TARGET in table.names
-        self._objects = tuple(name for name in (CANDIDATES, PREDICTED, TARGET) if name in table.names)
+        self._objects = tuple(name for name in (CANDIDATES, PREDICTED, TARGET, EVALUABLE) if name in table.names)
         self._tasks: set[str] = set()
         self.without_reward = 0
         """Rows read so far whose reward is null; they are left out."""
+        self.no_choice = 0
+        """Rows read so far that were no choice of a policy, as the column ``evaluable`` says; they are left out."""
 
     def rows(self, progress: Callable[[float], None] = lambda done: None) -> Iterator[Logged]:
         """The rows with a reward, in the order of the file. Raises ``InvalidRequest`` for the first bad cell."""
-        self.without_reward = 0
+        self.without_reward = self.no_choice = 0
         for chunk in self._table.chunks(TEXTS, NUMBERS, self._objects):
             yield from self._chunk(chunk)
             progress(chunk.done)
@@ -53,6 +57,9 @@ class DecisionLog:
         objects = dict(zip(self._objects, chunk.objects, strict=True))
         for index, position in enumerate(chunk.positions.tolist()):
             propensity, reward = chunk.numbers[index].tolist()
+            if EVALUABLE in objects and not self._evaluable(position, objects[EVALUABLE][index]):
+                self.no_choice += 1
+                continue
             if not 0.0 < propensity <= 1.0:
                 what = "null" if math.isnan(propensity) else f"{propensity:.12g}"
                 raise complain(self._table, position, "propensity", f"{what} is not a probability above 0")
@@ -73,6 +80,11 @@ class DecisionLog:
                 predicted=self._by_candidate(position, PREDICTED, candidates, objects, index),
                 target=self._probabilities(position, candidates, objects, index),
             )
+
+    def _evaluable(self, position: int, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise complain(self._table, position, EVALUABLE, f"{shown(value)} is neither true nor false")
+        return value
 
     def _candidates(self, position: int, value: Any) -> tuple[str, ...]:
         found = tuple(value) if isinstance(value, (list, tuple)) else ()
