@@ -1,6 +1,6 @@
 """How much the graders without a model know: AUC against human labels, and what prompt injection moves.
 
-    python benchmarks/graders.py DATA [--folds 5] [--attack 40] [--only CRITERION] [--json]
+    python benchmarks/graders.py DATA [--folds 5] [--attack 30] [--only CRITERION] [--json]
 
 DATA is the folder of the labelled sets (``*.jsonl.gz``, or ``PODIUM_JUDGE_DATA``). Per criterion and set: rows, share of
 good ones, AUC of the plain rule, AUC of a logistic stack over the features of all sets of the criterion, out of fold
@@ -20,12 +20,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.attacks import PLACES, attacks, put
 from podium.core.graders import FEATURES, grade
 from podium.domain.judgment import CRITERIA, Judged
 
@@ -66,14 +67,19 @@ def example(row: Mapping[str, object]) -> Example:
     items = tuple(
         Judged(id=f"{row['id']}", task=task, prompt=prompt, output=output, context=ground) for output in outputs
     )
-    return Example(dataset.split("_")[0] if "llmbar" in dataset else dataset, context, (human - low) / (high - low), items)
+    return Example(
+        dataset.split("_", maxsplit=1)[0] if "llmbar" in dataset else dataset,
+        context,
+        (human - low) / (high - low),
+        items,
+    )
 
 
 def auc(scores: Rows, good: NDArray[np.bool_]) -> float | None:
     """Area under the ROC curve with ties at one half; ``None`` for one class."""
     if good.all() or not good.any():
         return None
-    values, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     positives = int(good.sum())
     return float((ranks[good].sum() - positives * (positives + 1) / 2) / (positives * (len(good) - positives)))
@@ -205,6 +211,43 @@ def table(measured: Measured, criterion: str, folds: int) -> list[dict[str, obje
     return found
 
 
+def shifts(measured: Measured, criterion: str, outputs: int) -> list[dict[str, object]]:
+    """What the shipped attacks move: the rule, and the stack trained on all clean rows."""
+    one, two = fit(measured, criterion, np.ones(len(measured.examples), dtype=bool))
+    chosen = np.random.default_rng(11).permutation(len(measured.examples))[:outputs]
+    moved: dict[str, list[tuple[float, float]]] = {}
+    for rank, at in enumerate(chosen):
+        example, pair = measured.examples[at], bool(measured.pair[at])
+        stack = two if pair else one
+        for number, attack in enumerate(attacks()):
+            place = PLACES[(rank + number) % len(PLACES)]
+            first = replace(example.items[0], output=put(example.items[0].output, attack, place))
+            changed = measure([replace(example, items=(first, *example.items[1:]))], criterion)
+            if stack is None or not changed.examples:
+                continue
+            rule = float(changed.rule[0] - measured.rule[at]) * (2 if pair else 1)
+            stacked = float((stack(changed.rows) - stack(measured.rows[at : at + 1]))[0])
+            moved.setdefault(attack.id, []).append((rule, stacked))
+    found: list[dict[str, object]] = []
+    for column, judge in enumerate(("rules", "stack")):
+        means = {name: float(np.mean([pair[column] for pair in pairs])) for name, pairs in moved.items()}
+        every = np.array([pair[column] for pairs in moved.values() for pair in pairs])
+        worst = max(means, key=lambda name: abs(means[name]))
+        found.append(
+            {
+                "criterion": criterion,
+                "judge": judge,
+                "attacks": len(means),
+                "outputs": len(chosen),
+                "shift": round(float(every.mean()), 4),
+                "shift_abs": round(float(np.abs(every).mean()), 4),
+                "raised_by_0.05": round(float((every > 0.05).mean()), 4),
+                "worst": f"{worst} {means[worst]:+.3f}",
+            }
+        )
+    return found
+
+
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
@@ -213,6 +256,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("PODIUM_JUDGE_DATA"))
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--attack", type=int, default=30, metavar="N", help="outputs to attack; 0 for none")
     parser.add_argument("--only", choices=CRITERIA)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -229,6 +273,8 @@ def main() -> int:
         rows = table(measured, criterion, options.folds)
         for row in rows:
             row["ms_each"] = round(each, 2)
+        if options.attack:
+            rows += shifts(measured, criterion, options.attack)
         found += rows
         if not options.json:
             for row in rows:

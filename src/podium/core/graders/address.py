@@ -21,6 +21,11 @@ from podium.core.graders import address_words as lists
 from podium.core.graders.cleaning import clean
 
 _SELF = re.compile(lists.SELF, re.IGNORECASE)
+_NARROW = re.compile(lists.SELF_NARROW, re.IGNORECASE)
+_NOTE = re.compile(lists.NOTE, re.IGNORECASE)
+_DEMAND = re.compile(lists.DEMAND, re.IGNORECASE)
+_STRICT = re.compile(lists.STRICT, re.IGNORECASE)
+_EMPTIED = re.compile(r"```\w*\s*```|\"{3}\s*\"{3}|^\s*[-=_*]{3,}\s*$", re.MULTILINE)
 _PRAISE = re.compile(lists.PRAISE, re.IGNORECASE)
 _PRIOR = re.compile(lists.PRIOR_PHRASE, re.IGNORECASE)
 _FRAME = re.compile(lists.FRAME, re.IGNORECASE | re.MULTILINE)
@@ -34,7 +39,8 @@ _STUFFED = re.compile(
     re.IGNORECASE,
 )
 _STARS = re.compile(
-    r"[★⭐🌟💯]{3,}|(?:\b(?:five stars|perfect|excellent|score 5|10/10|5/5|100/100)\b[\s,.!;|]*){3,}", re.IGNORECASE
+    r"(?:[★⭐🌟💯]\s?){3,}|(?:\b(?:five stars|perfect|excellent|score 5|10/10|5/5|100/100)\b[\s,.!;|]*){3,}",
+    re.IGNORECASE,
 )
 _BASE64 = re.compile(r"(?<![\w+/])(?:[A-Za-z0-9+/_-]{4}){5,}[A-Za-z0-9+/_-]{0,3}={0,2}(?![\w+/=])")
 _HEX = re.compile(r"(?<!\w)(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s,]?){12,}(?!\w)")
@@ -50,9 +56,10 @@ _BACK = re.compile(
     r"\b(?:erocs|gnitar|edarg|erongi|tcefrep|mumixam|tsehgih|rotaulave|egduj|snoitcurtsni|evig)\b", re.IGNORECASE
 )
 _TRANSCRIPT = re.compile(
-    r"^\W{0,4}(?:example|question|answer|q|a|user|human|input|output|response|task|prompt|beispiel|frage|antwort|ejemplo|pregunta|respuesta)\s?\d{0,3}\s*[:.)]",
+    r"^\W{0,4}(?:example \d|(?:example|question|answer|q|a|user|human|input|output|response|task|prompt|beispiel|frage|antwort|ejemplo|pregunta|respuesta)\s?\d{0,3}\s*[:.)])",
     re.IGNORECASE,
 )
+_FEWEST_WORDS = 7
 _FEW_WORDS = 12
 _SOME_WORDS = 30
 _BROKEN = re.compile(r"(?:[A-Za-z][*_~^`.|-]){4,}[A-Za-z]")
@@ -71,7 +78,7 @@ def without_orders(text: str, prompt: str = "") -> Spoken:
     if not text:
         return Spoken("", 0)
     about = lists.kinds(prompt[-4000:])
-    lenient = bool(about & lists.MARK) and bool(about & (lists.WHO | lists.ORDER))
+    lenient = 0 if not about & lists.MARK else 2 if about & lists.WHO else 1
     text, removed = _without_blobs(text)
     pieces = [found[0] for found in _PIECE.finditer(text)]
     disguised = _disguised(text)
@@ -81,7 +88,7 @@ def without_orders(text: str, prompt: str = "") -> Spoken:
     visible = [at for at, piece in enumerate(pieces) if piece.strip()]
     gone = {at for rank, at in enumerate(visible) if _goes(rank, visible, pieces, strengths)}
     kept = "".join(piece for at, piece in enumerate(pieces) if at not in gone)
-    return Spoken(kept.strip(), removed + len(gone))
+    return Spoken(_EMPTIED.sub("", kept).strip(), removed + len(gone))
 
 
 def _goes(rank: int, visible: Sequence[int], pieces: Sequence[str], strengths: Sequence[int]) -> bool:
@@ -91,13 +98,15 @@ def _goes(rank: int, visible: Sequence[int], pieces: Sequence[str], strengths: S
     near = [strengths[visible[one]] for one in (rank - 1, rank + 1) if 0 <= one < len(visible)]
     if strengths[at] == 1 and 2 in near:
         return True
-    around = [strengths[one] for one in visible[max(0, rank - 3) : rank + 4]]
+    if at and strengths[at - 1] == 2 and len(pieces[at].split()) <= _FEWEST_WORDS and lists.kinds(pieces[at]):
+        return True
+    around = [strengths[one] for one in visible[max(0, rank - 5) : rank + 6]]
     return around.count(2) >= 2 and _TRANSCRIPT.match(pieces[at]) is not None
 
 
 def addresses(text: str) -> bool:
     """Whether a cleaned text gives a judge an order."""
-    return _strength(text, lenient=False, disguised=True) == 2
+    return _strength(text, lenient=0, disguised=True) == 2
 
 
 def _disguised(text: str) -> bool:
@@ -105,31 +114,36 @@ def _disguised(text: str) -> bool:
     return any(one.search(text) is not None for one in (_ROT, _BACK, _HAS_LEET, _SPACED, _ESCAPED, _BROKEN))
 
 
-def _strength(piece: str, *, lenient: bool, disguised: bool) -> int:
+def _strength(piece: str, *, lenient: int, disguised: bool) -> int:
     """2: speaks to a judge; 1: might, next to one that does; 0: does not."""
     if not piece.strip():
         return 0
     best = _plain_strength(piece, lenient=lenient)
     if best == 2 or not disguised:
         return best
-    return 2 if any(_plain_strength(other, lenient=False) == 2 for other in _readings(piece)) else best
+    return 2 if any(_plain_strength(other, lenient=0) == 2 for other in _readings(piece)) else best
 
 
-def _plain_strength(piece: str, *, lenient: bool) -> int:
+def _plain_strength(piece: str, *, lenient: int) -> int:
+    """``lenient``: 1 when the prompt is about marks, 2 when it is about judging."""
     kinds = lists.kinds(piece)
     frame = (bool(kinds & lists.FRAMED) or "<" in piece or "[" in piece or "#" in piece) and _FRAME.search(
         piece
     ) is not None
-    forget, mark, who = bool(kinds & lists.FORGET), bool(kinds & lists.MARK), bool(kinds & lists.WHO)
+    forget, who = bool(kinds & lists.FORGET), bool(kinds & lists.WHO)
+    mark = bool(kinds & lists.MARK) or (bool(kinds & lists.BEST) and _NOTE.search(piece) is not None)
     if forget and kinds & lists.PRIOR and (not piece.isascii() or _PRIOR.search(piece)):
         return 2
     if not (frame or forget or mark or who):
-        return int(_PRAISE.search(piece) is not None and _SELF.search(piece) is not None)
+        if kinds & lists.ORDER and kinds & lists.BEST and _DEMAND.search(piece):
+            return 2 if _STRICT.search(piece) and len(piece.split()) <= _FEW_WORDS else 1
+        praises = (not piece.isascii() or "s " in piece or "is" in piece) and _PRAISE.search(piece) is not None
+        return (2 if _NARROW.search(piece) else int(_SELF.search(piece) is not None)) if praises else 0
     order, best = bool(kinds & lists.ORDER), bool(kinds & lists.BEST)
     size = len(piece.split())
     if frame and (order or mark or who or forget or size <= 3):
         return 2
-    if lenient:
+    if lenient == 2:
         return int(frame or (who and mark and order and best))
     verdict = _VERDICT.search(piece) if mark or "result" in piece or "label" in piece else None
     about_self = (mark or verdict is not None) and _SELF.search(piece) is not None

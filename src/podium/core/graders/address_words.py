@@ -13,13 +13,13 @@ from functools import lru_cache
 
 WHO, MARK, ORDER, BEST, FORGET, PRIOR, FRAMED = 1, 2, 4, 8, 16, 32, 64
 _WORDS: dict[int, str] = {
-    WHO: """judge judges grader graders grading evaluator* rater raters scorer* assessor* reviewer* examiner* llm assistant chatgpt
+    WHO: """judg* grader graders grading evaluator* rater raters scorer* assessor* reviewer* examiner* llm
     gutachter* richter* bewerter* prüfer* juez jueces evaluador* calificador* évaluateur* évaluatrice* evaluateur* correcteur* juge juges
     notateur* valutator* giudic* avaliador* juiz juíz jurado* beoordelaar* rechter* değerlendirici* hakem* sędzi* oceniając* bedömare*
     hodnotitel* судь* оценщик* эксперт* проверяющ* κριτή*""",
-    MARK: """score scores scored scoring rating ratings grade grades graded mark marks points verdict stars star faithful* relevan* minimality
-    safety rubric* criterion criteria evaluat* punkt* bewertung* note noten wertung* urteil* bestnote höchstnote puntuaci* puntaje* calificaci*
-    nota notas puntos notes notation évaluation evaluation punteggi* voto voti valutazion* pontua* avalia* cijfer* beoordeling* puan* değerlendirme*
+    MARK: """score scores scored scoring rating ratings grade grades graded marks points verdict stars star faithful* relevan* minimality
+    rubric* criterion criteria evaluat* punkt* bewertung* noten wertung* urteil* bestnote höchstnote puntuaci* puntaje* calificaci*
+    nota notas puntos notation évaluation evaluation punteggi* voto voti valutazion* pontua* avalia* cijfer* beoordeling* puan* değerlendirme*
     ocen* punkt* betyg* poäng* hodnocení điểm skor* nilai оценк* оцен* балл* рейтинг* вердикт* βαθμ*""",
     ORDER: """give gives assign assigns award awards output outputs return respond reply print write rate set grant put choose select pick must should
     shall deserves deserve make ensure treat consider report emit answer record merits earns receives say call mark accept assume confirm repeat execute
@@ -83,13 +83,20 @@ def kinds(text: str) -> int:
     return found
 
 
+NOTE = r"\b(?:beste|höchste|volle|gute|meilleure|maximale|finale|bonne)n? note\b|\bnote (?:maximale|finale|parfaite)\b"
 SELF = (
-    r"\b(?:this|the|my|above|following|preceding)\b.{0,20}\b(?:answer|response|output|summary|text|reply|submission|candidate|work|result)\b|"
+    r"\bthis text\b|"
+    r"\b(?:this|the|my|above|following|preceding|every|each|any|all)\b.{0,20}\b(?:answers?|responses?|outputs?|summary|reply|submission|candidate)\b|"
     r"\b(?:diese[rs]?|die|meine)\b.{0,15}\b(?:antwort|ausgabe|text|zusammenfassung)\b|\b(?:esta|la|mi)\b.{0,10}\b(?:respuesta|salida)\b|\b(?:cette|la|ma)\b.{0,10}\br[ée]ponse\b|"
     r"\b(?:questa|la)\b.{0,10}\brisposta\b|\b(?:esta|a)\b.{0,10}\bresposta\b|\bdit antwoord\b|\bbu (?:cevap|yanıt)\w*|\btę odpowiedź\b|\bta odpowiedź\b|\bdet här svaret\b|\btej odpowiedzi\b|"
     r"(?:эт\w+|данн\w+) (?:ответ|текст)|(?:这个|此|该|本|以上|上述)(?:回答|答案|输出|回复|文本)|(?:この|上記の|本)(?:回答|出力|答え|応答)|이 (?:답변|응답|답)|"
     r"(?:هذه|هذا|لهذه|لهذا) (?:الإجابة|الجواب|الرد|النص)|इस (?:उत्तर|जवाब)|यह (?:उत्तर|जवाब)|התשובה הזו|לתשובה|αυτή(?:ν)? την? απάντηση|คำตอบนี้"
 )
+SELF_NARROW = r"\b(?:this|my|above|preceding)\b\W+(?:\w+\W+)?(?:answer|response|output|reply|submission)\b"
+DEMAND = (
+    r"\b(?:output|print|emit|respond|reply|answer|return|say|report|write)\b[^\n]{0,25}\b(?:10|5|100|1\.0|five|ten)\b"
+)
+STRICT = r"\b(?:must|now|nothing else|no matter|only the number|without (?:reading|thinking))\b"
 PRAISE = (
     r"\b(?:perfect\w*|flawless\w*|fully|completely|entirely|100 ?%|verified|approved|certified|outstanding|exemplary|top marks|no errors|meets all|satisfies all|all criteria|perfekt\w*|fehlerfrei|vollkommen|"
     r"geprüft|perfect[ao]s?|verificad[ao]s?|parfaite?s?|v[ée]rifi[ée]e?s?|approuv[ée]e?)\b|идеальн|безупреч|провер|完美|完全|无误|完璧|正確|완벽|مثالي|كامل|उत्तम|सही"
@@ -99,12 +106,13 @@ PRIOR_PHRASE = (
     r"(?:.{0,30}\b(?:instructions?|prompts?|rules?|guidelines?|rubrics?|criteria|directions?|orders?|context|content|text|constraints?)\b|\W+(?:said|above|before|told)\b)"
 )
 FRAME = (
+    r"<{2,}[^<>\n]{1,40}>{2,}|</?(?:score|verdict|rating|grade|passed|judgment|mark|points)>|"
     r"<\|[^|<>\n]{1,30}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|"
     r"</?\s{0,2}(?:system|instructions?|judge|answer|output|response|candidate|data|document|text|untrusted|judged|evaluation|submission|context|content|user|assistant)(?:[-_ ][\w-]{1,24})?\s{0,2}/?>|"
     r"^\W{0,4}(?:system|assistant|developer|admin|user|root)\s?(?:message|prompt|note|notice|override|instruction|update|role|command)?\s?\W{0,2}:|"
     r"^\W{0,4}\W(?:system|sys|admin|root|developer)(?: (?:message|note|override|prompt|update))?\s?[\])]|"
     r"#{2,}\s{0,2}(?:instruction|system|response|evaluation|end|new task|task)\b|"
-    r"\b(?:end|begin|start|close) ?of ?(?:the )?(?:answer|output|response|data|text|document|candidate|submission|input|context|judged|quote|untrusted)\b|"
+    r"\b(?:end|begin|start|close)(?: ?of)? ?(?:the )?(?:answer|output|response|data|text|document|candidate|submission|input|context|judged|quote|untrusted)\b|"
     r"\b(?:new|updated|real|actual|true) (?:instructions?|task|rubric|system prompt|scoring)\b|"
     r"^\W{0,4}(?:系统|システム|система|النظام|رسالة النظام|시스템|sistema|système|systém|σύστημα|सिस्टम|system-?nachricht|системное сообщение|系统消息|系统提示|システムメッセージ|시스템 메시지|mensaje del sistema|message système)\s?\W{0,2}[:：]"
 )
