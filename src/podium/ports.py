@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from podium.domain.alert import Alert
 from podium.domain.benchmark import Generated, Grade, ItemResult, Run, Suite
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
@@ -697,6 +698,49 @@ class CalibrationStore(Protocol):
 
     async def remove_calibration(self, judge: str, criterion: str) -> bool:
         """Whether there was one."""
+        ...
+
+
+# ---------------------------------------------------------------- alerts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What was recorded of a task around one time."""
+
+    task: str
+    at: float
+    sums: tuple[float, ...]
+    """Requests, failed ones, answers, slow ones, weight of scores, weighted loss of scores."""
+
+
+class AlertStore(Protocol):
+    """Alerts with their events, and the past that objectives look back on."""
+
+    async def save_alert(self, alert: Alert, event: Event) -> None:
+        """Insert or replace by id, with its event in the same transaction."""
+        ...
+
+    async def open_alerts(self) -> tuple[Alert, ...]:
+        """Those that are not over, oldest first."""
+        ...
+
+    async def alerts(self, task: str | None, page: Page) -> tuple[Alert, ...]:
+        """Newest first."""
+        ...
+
+    async def recorded_pieces(
+        self,
+        limits: Mapping[str, float | None],
+        since: float,
+        piece_s: float,
+        *,
+        excused: Sequence[str],
+        weights: Mapping[str, float],
+    ) -> tuple[Piece, ...]:
+        """Sums by time since the Unix time ``since``, of the tasks in ``limits``, which holds their latency limits in
+        milliseconds. Requests that ended with an error in ``excused`` count nowhere; ``weights`` are of scores by source.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from podium.domain.alert import Alert
 from podium.domain.benchmark import ItemResult, Run
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
@@ -31,12 +32,14 @@ from podium.ports import (
     JudgmentFilter,
     KeptRollout,
     Page,
+    Piece,
     Recorded,
     RecordedAttempt,
     RolloutChange,
     Window,
 )
 from podium.store import (
+    alerts,
     benchmarks,
     calibrations,
     deliveries,
@@ -336,6 +339,28 @@ class SqliteStore:
 
     async def remove_calibration(self, judge: str, criterion: str) -> bool:
         return await self._writer.run(lambda connection: calibrations.remove_calibration(connection, judge, criterion))
+
+    async def save_alert(self, alert: Alert, event: Event) -> None:
+        await self._writer.run(lambda connection: alerts.put(connection, alert, event))
+
+    async def open_alerts(self) -> tuple[Alert, ...]:
+        return await self._read(alerts.still_open)
+
+    async def alerts(self, task: str | None, page: Page) -> tuple[Alert, ...]:
+        return await self._read(lambda connection: alerts.listed(connection, task, page))
+
+    async def recorded_pieces(
+        self,
+        limits: Mapping[str, float | None],
+        since: float,
+        piece_s: float,
+        *,
+        excused: Sequence[str],
+        weights: Mapping[str, float],
+    ) -> tuple[Piece, ...]:
+        return await self._read(
+            lambda connection: alerts.pieces(connection, limits, since, piece_s, excused=excused, weights=weights)
+        )
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
