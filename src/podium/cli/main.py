@@ -21,6 +21,8 @@ from podium.cli import (
     events,
     exporting,
     insight,
+    judged,
+    judging,
     models,
     pool,
     rollouts,
@@ -72,6 +74,9 @@ app.command()(events.events)
 app.add_typer(events.webhooks, name="webhooks")
 app.add_typer(events.swaps, name="swaps")
 app.add_typer(bench.app, name="bench")
+judging.app.command("run")(judged.run)
+app.add_typer(judging.app, name="judge", cls=judged.FileOrCommand)
+app.command()(judged.judgments)
 app.add_typer(rules.app, name="rules")
 app.add_typer(configuration.app, name="config")
 app.command()(insight.doctor)

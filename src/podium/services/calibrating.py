@@ -196,6 +196,14 @@ def by_criterion(rows: Iterable[Labelled]) -> Mapping[str, tuple[Labelled, ...]]
     return {criterion: tuple(some) for criterion, some in found.items()}
 
 
+def drawn(rows: Sequence[Labelled], most: int | None, seed: int) -> tuple[Labelled, ...]:
+    """At most ``most`` of the rows, drawn at random, in their order."""
+    if most is None or most >= len(rows):
+        return tuple(rows)
+    chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+    return tuple(rows[int(index)] for index in np.sort(chosen))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     number: int

@@ -12,7 +12,7 @@ from podium.core.picture.style import SHEET
 _SIDE, _LEFT, _TOP, _GAP = 250.0, 62.0, 96.0, 74.0
 _BARS = 36.0
 _EDGE = 28.0
-_ROW = _SIDE + 150.0
+_ROW = _SIDE + 132.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,8 @@ def _square(canvas: Canvas, corner: Point, bins: Sequence[Bin], title: str, says
         canvas.text((place(share, 0)[0], top + _SIDE + 15), f"{share:.1f}", "small dim", anchor="middle")
     canvas.line(place(0, 0), place(1, 1), "limit")
     canvas.text((left, top - 8), f"{title}, {says}", "small ink")
-    canvas.text((left + _SIDE / 2, top + _SIDE + 30), "score", "small dim", anchor="middle")
-    canvas.text((left + 6, top + 14), "share that people passed", "small dim")
+    across = "across: score; upwards: share that people passed; bars: rows"
+    canvas.text((left + _SIDE / 2, top + _SIDE + 31), across, "small dim", anchor="middle")
     most = max((one.n for one in bins), default=1)
     for one in bins:
         low, high = place(one.low, 0)[0], place(one.high, 0)[0]
