@@ -23,6 +23,7 @@ from podium.client.following import follow, on_event
 from podium.client.results import Explanation, Result, explanation_of, text_of
 from podium.client.rollouts import Rollouts
 from podium.client.streaming import Stream
+from podium.client.tracking import Tracking
 from podium.client.wire import Json, Messages, chat_of, header_map, origin_of, part_of
 from podium.config import Config, load
 from podium.domain.task import Criteria
@@ -46,6 +47,8 @@ class Podium:
     def __init__(self, http: HttpClient, api_key: str | None = None, actor: str = "python") -> None:
         self._http = http
         self._headers = {"x-podium-actor": actor} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
+        self.tracker = Tracking(self)
+        """Executions of agents."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -60,9 +63,11 @@ class Podium:
         if address is None:
             raise ProviderUnreachable("no Podium server is running; start one with `podium serve` or set PODIUM_URL")
         http = HttpClient(origin_of(address))
+        podium = cls(http, api_key or os.environ.get("PODIUM_API_KEY") or None, actor)
         try:
-            yield cls(http, api_key or os.environ.get("PODIUM_API_KEY") or None, actor)
+            yield podium
         finally:
+            await podium.tracker.close()
             await http.aclose()
 
     @classmethod
@@ -156,8 +161,7 @@ class Podium:
 
     async def models(self, **filters: Any) -> list[Json]:
         """Registered versions; ``filters`` as in ``GET /api/v1/models`` (name, status, provider, tag, …)."""
-        found = await self.call("GET", "/api/v1/models", query=filters)
-        return list(found["models"])
+        return list((await self.call("GET", "/api/v1/models", query=filters))["models"])
 
     async def model(self, ref: str) -> Json:
         """One version by ``name@version``, name or alias."""
@@ -196,8 +200,7 @@ class Podium:
 
     async def instances(self) -> list[Json]:
         """Running copies of versions."""
-        found = await self.call("GET", "/api/v1/instances")
-        return list(found["instances"])
+        return list((await self.call("GET", "/api/v1/instances"))["instances"])
 
     async def load_model(self, ref: str) -> Json:
         """Load a version now; returns when it is ready."""
@@ -223,8 +226,7 @@ class Podium:
 
     async def tasks(self) -> list[Json]:
         """All tasks with their bindings and evidence."""
-        found = await self.call("GET", "/api/v1/tasks")
-        return list(found["tasks"])
+        return list((await self.call("GET", "/api/v1/tasks"))["tasks"])
 
     async def task(self, name: str) -> Json:
         """One task."""
@@ -269,8 +271,7 @@ class Podium:
         of ``podium.domain.rollout.RolloutPlan``, and ``podium.rollouts`` follows it.
         """
         body: Json = {"to": to, "mode": mode, "strict": strict, "reason": reason}
-        if plan is not None:
-            body["plan"] = dict(plan)
+        body |= {"plan": dict(plan)} if plan is not None else {}
         return await self.call("POST", f"/api/v1/tasks/{part_of(task)}/swap", body)
 
     async def rollback(self, task: str, *, reason: str = "") -> Json:
@@ -279,8 +280,7 @@ class Podium:
 
     async def swaps(self, task: str | None = None) -> list[Json]:
         """Swap records, newest first."""
-        found = await self.call("GET", "/api/v1/swaps", query={"task": task})
-        return list(found["swaps"])
+        return list((await self.call("GET", "/api/v1/swaps", query={"task": task}))["swaps"])
 
     # ------------------------------------------------------------ insight
 
@@ -328,8 +328,9 @@ class Podium:
         """Recorded events with ids greater than ``after``, oldest first; ``kinds`` are patterns such as ``swap.*``,
         ``query`` may be ``limit`` and ``newest``.
         """
-        found = await self.call("GET", "/api/v1/events", query={"after": after, "kind": list(kinds), **query})
-        return list(found["events"])
+        return list(
+            (await self.call("GET", "/api/v1/events", query={"after": after, "kind": list(kinds), **query}))["events"]
+        )
 
     follow = follow
     on_event = on_event

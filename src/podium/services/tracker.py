@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,9 +21,10 @@ from podium.core import executions as rules
 from podium.domain.decision import Decision, Outcome
 from podium.domain.execution import Execution, ExecutionFilter, ExecutionState, Standing
 from podium.domain.swap import Event
-from podium.errors import NotFound, Overloaded, PodiumError, StoreError
+from podium.errors import Conflict, NotFound, Overloaded, PodiumError, StoreError
 from podium.ports import Clock, ExecutionStore, Page
 from podium.services.tracking_bridge import Bridge, BridgeStats
+from podium.services.tracking_early import EarlyRequests
 
 MOST_OPEN = 100_000
 REMEMBERED = 10_000
@@ -50,7 +51,7 @@ class TrackerStats:
     requests: int
     """Routing decisions that named an execution."""
     unjoined: int
-    """Of them those whose execution is not known or was over long ago."""
+    """Of them those whose execution is not known, was over long ago, or has not been heard of yet."""
     last_unjoined: tuple[tuple[str, str], ...]
     """(execution id, request id), newest first."""
     dropped: int
@@ -92,23 +93,34 @@ class Tracker:
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._last = 0.0
-        self._lost: deque[tuple[str, str]] = deque(maxlen=SHOWN)
+        self._early = EarlyRequests(clock.monotonic)
         self._started = self._completed = self._abandoned = self._refused = 0
-        self._requests = self._unjoined = self._dropped = 0
+        self._requests = self._dropped = 0
         self._error: str | None = None
 
     # ------------------------------------------------------------ the agent's calls
 
     def start(self, kind: object, agent: object = None, timeout_s: object = None) -> Execution:
         """Begin one. Microseconds; no I/O. Raises ``InvalidRequest``, and ``Overloaded`` when too many are open."""
-        if len(self._open) >= self._most_open or len(self._changed) >= 2 * self._most_open:
-            self._refused += 1
-            raise self._full()
-        execution = rules.begun(self._new_id(), kind, agent, timeout_s, self._now())
-        self._started += 1
-        self._keep(execution)
-        heapq.heappush(self._due, (rules.due_at(execution), execution.id))
-        return execution
+        return self._begin(rules.begun(self._new_id(), kind, agent, timeout_s, self._now()))
+
+    async def start_as(
+        self, execution_id: str, kind: object, agent: object, timeout_s: object, *, again: bool = True
+    ) -> Execution:
+        """As ``start``, under an id the caller made. The same start twice changes nothing. ``again``: it may have been
+        started before, so that the store is asked. Raises ``Conflict`` when something else has the id.
+        """
+        rules.check_id(execution_id, "id")
+        made = rules.begun(execution_id, kind, agent, timeout_s, self._now())
+        found = self._known(execution_id)
+        if found is None and again:
+            found = await self._store.find_execution(execution_id)
+            found = self._known(execution_id) or found
+        if found is None:
+            return self._begin(self._early.joined(made))
+        if (found.type, found.agent, found.timeout_s) != (made.type, made.agent, made.timeout_s):
+            raise Conflict(f"execution {execution_id} was started before as something else; make another id")
+        return found
 
     async def complete(
         self,
@@ -137,8 +149,7 @@ class Tracker:
         self._requests += 1
         execution = self._known(execution_id)
         if execution is None:
-            self._unjoined += 1
-            self._lost.append((execution_id, decision.request_id))
+            self._early.began(execution_id, decision)
             return
         if execution.state is ExecutionState.COMPLETED:
             self._untold.add(execution_id)
@@ -147,7 +158,9 @@ class Tracker:
     def ended(self, execution_id: str, outcome: Outcome) -> None:
         """The attempt ended. Microseconds; never raises."""
         execution = self._known(execution_id)
-        if execution is not None:
+        if execution is None:
+            self._early.ended(execution_id, outcome)
+        else:
             self._keep(rules.ended(execution, outcome))
 
     # ------------------------------------------------------------ reading
@@ -183,8 +196,8 @@ class Tracker:
             abandoned=self._abandoned,
             refused=self._refused,
             requests=self._requests,
-            unjoined=self._unjoined,
-            last_unjoined=tuple(reversed(self._lost)),
+            unjoined=self._early.unjoined,
+            last_unjoined=self._early.newest(),
             dropped=self._dropped,
             last_error=self._error,
             feedback=self._bridge.stats,
@@ -226,6 +239,7 @@ class Tracker:
         """Give up what nobody completed in time, and say so in one event."""
         now = self._clock.now()
         gone = []
+        self._early.expire()
         while self._due and self._due[0][0] <= now:
             _, execution_id = heapq.heappop(self._due)
             execution = self._open.get(execution_id)
@@ -306,6 +320,15 @@ class Tracker:
         )
 
     # ------------------------------------------------------------ what is known
+
+    def _begin(self, execution: Execution) -> Execution:
+        if len(self._open) >= self._most_open or len(self._changed) >= 2 * self._most_open:
+            self._refused += 1
+            raise self._full()
+        self._started += 1
+        self._keep(execution)
+        heapq.heappush(self._due, (rules.due_at(execution), execution.id))
+        return execution
 
     def _keep(self, execution: Execution) -> None:
         """The newest state of it; it is to be written."""

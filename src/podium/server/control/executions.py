@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.executions import LONGEST_S, METADATA_BYTES, NAME_CHARS, TIMEOUT_S
 from podium.domain.execution import Execution, ExecutionFilter, ExecutionState
-from podium.errors import StoreError
+from podium.errors import InvalidRequest, PodiumError, StoreError
 from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Limit, Offset, ServicesDep
@@ -19,6 +20,9 @@ from podium.services.plane import Services
 router = APIRouter(tags=["executions"])
 SWAPS = 1000
 """The newest swaps of a task that are looked through for those made during an execution."""
+MOST_CHANGES = 1000
+AT_ONCE = 50
+"""Changes of a batch before others get their turn on the event loop."""
 After = Annotated[int | None, Query(ge=0)]
 
 
@@ -28,6 +32,7 @@ class StartBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     type: str = Field(description=f"what kind of work, such as a task; up to {NAME_CHARS} characters")
     agent: str | None = Field(default=None, description="who does it")
+    id: str | None = Field(default=None, description="made by the caller, so that a start can be sent again safely")
     timeout_s: float | None = Field(
         default=None,
         description=f"given up so long after its start; {TIMEOUT_S:.0f} by default, {LONGEST_S:.0f} at most",
@@ -41,6 +46,23 @@ class CompleteBody(BaseModel):
     success: bool = Field(strict=True)
     quality: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False, strict=True)
     metadata: dict[str, Any] | None = Field(default=None, description=f"up to {METADATA_BYTES} bytes as JSON")
+
+
+class Change(BaseModel):
+    """A start or a completion of the execution ``id``."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str
+    start: StartBody | None = None
+    complete: CompleteBody | None = None
+
+
+class BatchBody(BaseModel):
+    """Changes in the order they were made."""
+
+    model_config = ConfigDict(extra="forbid")
+    changes: list[Change] = Field(max_length=MOST_CHANGES)
+    again: bool = Field(default=False, description="they may have been sent before")
 
 
 def view(execution: Execution) -> views.Json:
@@ -70,7 +92,37 @@ def view(execution: Execution) -> views.Json:
 @router.post("/executions", status_code=201, responses=errors(e503="100,000 are open, or the record is far behind"))
 async def start_execution(body: StartBody, services: ServicesDep) -> views.Json:
     """Begin an execution. Requests join it by the header ``x-podium-execution`` or by ``metadata.execution``."""
+    if body.id is not None:
+        return view(await services.tracker.start_as(body.id, body.type, body.agent, body.timeout_s))
     return view(services.tracker.start(body.type, body.agent, body.timeout_s))
+
+
+@router.post("/executions/batch")
+async def change_executions(body: BatchBody, services: ServicesDep) -> views.Json:
+    """Many starts and completions at once. ``problems`` lists those that were refused; the others are done."""
+    problems: list[views.Json] = []
+    for place, change in enumerate(body.changes):
+        try:
+            await _apply(services, change, again=body.again)
+        except StoreError:
+            raise  # it can all be sent again
+        except PodiumError as error:
+            said = {"message": error.message, "code": error.code, "param": error.param, "status": error.status}
+            problems.append({"place": place, "id": change.id, **said})
+        if place % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
+    return {"done": len(body.changes) - len(problems), "problems": problems}
+
+
+async def _apply(services: Services, change: Change, *, again: bool) -> None:
+    if (change.start is None) == (change.complete is None):
+        raise InvalidRequest("a change is a start or a complete, one of both", param="changes")
+    if change.start is not None:
+        begun = change.start
+        await services.tracker.start_as(change.id, begun.type, begun.agent, begun.timeout_s, again=again)
+    elif change.complete is not None:
+        done = change.complete
+        await services.tracker.complete(change.id, success=done.success, quality=done.quality, metadata=done.metadata)
 
 
 @router.post(
