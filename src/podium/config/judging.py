@@ -10,13 +10,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from podium.core.judge_budget import Limits
-from podium.core.judge_orders import BEST, JudgeOrders, TaskOrders
+from podium.core.judge_orders import BEST, NOBODY, JudgeOrders, TaskOrders
 from podium.domain.judgment import CRITERIA, OVERALL, RULES, STACK
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Amount = Annotated[float, Meta(ge=0)]
-NOBODY = "none"
-"""Rules alone."""
 _CRITERION = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 

@@ -11,6 +11,8 @@ from podium.domain.judgment import CRITERIA
 
 BEST = "auto"
 """The judge is chosen by the selector, per criterion."""
+NOBODY = "none"
+"""Rules alone, where a judge is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,13 @@ class Bench:
             for criterion, rules, model in zip(criteria, ruled, asked, strict=True)
         )
 
+    def check(self, criteria: Sequence[str], judge: str | None) -> None:
+        """Raises ``NotFound`` for a criterion without a rubric or a judge that is not there, ``InvalidRequest``."""
+        for criterion in criteria:
+            self._rubrics.get(criterion)
+        if judge is not None and judge != BEST:
+            self._named(judge)
+
     async def _rule(self, item: Judged, criterion: str) -> Verdict:
         try:
             if len(item.prompt) + len(item.output) + len(item.context or "") < LONG:

@@ -20,11 +20,11 @@ from podium.core.judge_orders import JudgeOrders, TaskOrders
 from podium.core.sampling import Thinning, sureness, teaching_weight
 from podium.core.settling import Overall, Settled, overall, overall_verdict
 from podium.domain.decision import Decision
-from podium.domain.judging import Queued, Waiting
+from podium.domain.judging import Queued, Tally, Waiting
 from podium.domain.judgment import CRITERIA, Judged, Judgment, Verdict
 from podium.domain.request import RequestHead
 from podium.errors import NotFound, PodiumError, StoreError
-from podium.ports import Clock, JudgmentStore
+from podium.ports import Clock, JudgmentFilter, JudgmentStore, Page
 from podium.services.idleness import Idleness
 from podium.services.judging.bench import Bench
 from podium.services.judging.calibrations import REFRESH_S, Calibrations
@@ -168,6 +168,18 @@ class Judging:
         )
         return Ruling(item=item, settled=settled, overall=overall(settled))
 
+    def check(self, criteria: Sequence[str], judge: str | None) -> None:
+        """Raises ``NotFound`` for a criterion without a rubric or a judge that is not there, ``InvalidRequest``."""
+        self._bench.check(criteria, judge)
+
+    async def listed(self, wanted: JudgmentFilter, page: Page) -> tuple[Judgment, ...]:
+        """Stored judgments, newest first."""
+        return await self._store.judgments(wanted, page)
+
+    async def tallies(self, task: str | None, since: float) -> tuple[Tally, ...]:
+        """What stored judgments add up to, from the Unix time ``since`` on."""
+        return await self._store.judgment_tallies(task, since)
+
     # ------------------------------------------------------------ the background
 
     async def resume(self) -> None:
@@ -192,7 +204,7 @@ class Judging:
         while True:
             await asyncio.sleep(1.0)
             self.intake.every_second()
-            if (seconds := seconds + 1) % REFRESH_S == 0 and self._orders.any:
+            if (seconds := seconds + 1) % REFRESH_S == 0:
                 await self._recalibrate()
 
     async def _recalibrate(self) -> None:
