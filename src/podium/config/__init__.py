@@ -6,6 +6,7 @@ It reads files and the environment, nothing else: no database, no network, no pr
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.changes import Difference, difference
 from podium.config.judging import Judging, TaskJudging
+from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
 from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
 from podium.config.rules import RuleEntry
@@ -37,6 +38,7 @@ __all__ = [
     "TaskAutoSwap",
     "TaskEntry",
     "TaskJudging",
+    "TaskObjectives",
     "Timeouts",
     "WebhookEntry",
     "default_home",

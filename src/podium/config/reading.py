@@ -184,6 +184,7 @@ def _check(settings: Settings) -> list[Problem]:
             problems.append(Problem(("tasks", name), "a task name has letters, digits and . _ : / - only"))
         if task.binding is not None and "@" not in task.binding:
             problems.append(Problem(("tasks", name, "binding"), f"{task.binding!r} is not of the form name@version"))
+        problems += [Problem(("tasks", name, "objectives", key), words) for key, words in task.objectives.problems()]
     for name, model in settings.models.items():
         problems += _check_model(name, model)
     problems += _check_autoswap(settings)

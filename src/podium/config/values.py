@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.judging import Judging, TaskJudging
+from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
 from podium.config.rules import RuleEntry
 from podium.config.schedules import WindowEntry
@@ -124,6 +125,9 @@ class TaskEntry:
     judging: Annotated[TaskJudging, Meta(description="Judging of this task, see `[tasks.NAME.judging]`")] = field(
         default_factory=TaskJudging
     )
+    objectives: Annotated[
+        TaskObjectives, Meta(description="What this task promises, see `[tasks.NAME.objectives]`")
+    ] = field(default_factory=TaskObjectives)
 
     def spec(self, name: str, default_strategy: str) -> TaskSpec:
         """The task as the domain knows it."""
