@@ -164,11 +164,15 @@ def wilson(rate: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def log_loss(probabilities: Floats, labels: Floats, weights: Floats | None = None) -> float:
-    """Mean negative log likelihood in nats of labels in [0, 1]; probabilities are kept 1e-6 off certainty."""
+def log_losses(probabilities: Floats, labels: Floats) -> Floats:
+    """Negative log likelihood in nats of each label in [0, 1]; probabilities are kept 1e-6 off certainty."""
     safe = np.clip(probabilities, 1e-6, 1.0 - 1e-6)
-    losses = -(labels * np.log(safe) + (1.0 - labels) * np.log(1.0 - safe))
-    return float(np.average(losses, weights=weights))
+    return np.asarray(-(labels * np.log(safe) + (1.0 - labels) * np.log(1.0 - safe)), dtype=np.float64)
+
+
+def log_loss(probabilities: Floats, labels: Floats) -> float:
+    """Their mean."""
+    return float(log_losses(probabilities, labels).mean())
 
 
 def spearman(first: Floats, second: Floats, weights: Floats | None = None) -> float | None:
