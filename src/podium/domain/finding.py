@@ -35,6 +35,12 @@ class Code(StrEnum):
     ROWS_DROPPED = "rows_dropped"
     RECORDING_BEHIND = "recording_behind"
     TASKS_FLOODED = "tasks_flooded"
+    JUDGING_SILENT = "judging_silent"
+    JUDGE_INVALID = "judge_invalid"
+    JUDGE_UNINFORMATIVE = "judge_uninformative"
+    JUDGE_MISSING = "judge_missing"
+    JUDGING_BUDGET = "judging_budget"
+    JUDGING_BEHIND = "judging_behind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from podium.core.diagnosis import ENOUGH, SystemFacts, TaskFacts, diagnose_system, diagnose_task
+from podium.core.judging_health import diagnose_judging
 from podium.core.selection import EXPLORATION
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Finding
@@ -41,6 +42,7 @@ def diagnose(services: Services) -> Diagnosis:
     busy = [item for item in busy if item[0] >= ENOUGH]
     newest = services.recorder.newest_requests()
     findings = list(diagnose_system(_system(services)))
+    findings += diagnose_judging(services.judging.facts())
     for _, _, spec in busy[:LOOKED_AT]:
         findings += diagnose_one(services, spec, newest)
     return Diagnosis(

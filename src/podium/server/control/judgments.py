@@ -122,7 +122,7 @@ async def judgment_stats(
 
 def live(judging: Judging, now: float) -> views.Json:
     """How the pipeline keeps up; counts since the start. ``now`` is monotonic."""
-    intake, done, orders = judging.intake, judging.done, judging.orders
+    intake, done, orders = judging.intake, judging.figures.done, judging.orders
     return {
         "enabled": orders.any,
         "seen": intake.seen.answers,

@@ -17,6 +17,7 @@ import structlog
 
 from podium.core.judge_budget import Budget
 from podium.core.judge_orders import JudgeOrders, TaskOrders
+from podium.core.judging_health import JudgingFacts
 from podium.core.sampling import Thinning, sureness, teaching_weight
 from podium.core.settling import Overall, Settled, overall, overall_verdict
 from podium.domain.decision import Decision
@@ -28,6 +29,7 @@ from podium.ports import Clock, JudgmentFilter, JudgmentStore, Page
 from podium.services.idleness import Idleness
 from podium.services.judging.bench import Bench
 from podium.services.judging.calibrations import REFRESH_S, Calibrations
+from podium.services.judging.figures import Figures
 from podium.services.judging.intake import RE_ASK, Intake, Signals
 from podium.services.judging.queue import JudgeQueue
 from podium.services.judging.reading import clean
@@ -43,23 +45,6 @@ TURN_S = 1.0
 PRUNE_EVERY = 1_000
 REPLY_CHARS, REASON_CHARS = 2_000, 1_000
 _log = structlog.get_logger("podium.judging")
-
-
-@dataclass(slots=True)
-class Done:
-    """Counts since the start."""
-
-    answers: int = 0
-    judgments: int = 0
-    invalid: int = 0
-    taught: int = 0
-    no_ground: int = 0
-    """Answers of which no criterion got a score."""
-    deferred: int = 0
-    """Answers that had to wait for the budget."""
-    retried: int = 0
-    unjoined: int = 0
-    """Scores whose request was no longer on record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +86,7 @@ class Judging:
         self._thinning = Thinning(orders.waiting)
         self.queue = JudgeQueue(store, self._thinning)
         self.intake = Intake(store, self.queue, self._thinning, idleness, clock, lambda: self._orders, signals, similar)
-        self.done = Done()
+        self.figures = Figures()
         self._deferred: set[str] = set()
         self._tries: dict[str, int] = {}
         self._unpruned = 0
@@ -135,6 +120,20 @@ class Judging:
     def problems(self) -> dict[str, str]:
         """Why no judge is asked, by criterion."""
         return dict(self._bench.problems)
+
+    def facts(self) -> JudgingFacts:
+        """What a diagnosis needs."""
+        return JudgingFacts(
+            enabled=self._orders.any,
+            unscored=self.figures.unscored(),
+            judges=self.figures.judges(self.calibrations.of),
+            short_of=self.budget.short_of(self._clock.monotonic()),
+            deferred=self.figures.done.deferred,
+            waiting=len(self.queue),
+            thinned_to=self.thinned_to,
+            thinned=self.queue.thinned,
+            problems=self.problems,
+        )
 
     @property
     def thinned_to(self) -> float:
@@ -238,7 +237,7 @@ class Judging:
             return True
         if one.decision_id not in self._deferred:
             self._deferred.add(one.decision_id)
-            self.done.deferred += 1
+            self.figures.done.deferred += 1
         return False
 
     async def _one(self, waiting: Waiting) -> None:
@@ -267,7 +266,7 @@ class Judging:
         if (raised := self.queue.raised(queued.decision_id)) is not None:
             await self._store.raise_judged_probability(queued.decision_id, *raised)
         await self._finished(waiting)
-        self._count(made, found)
+        self.figures.judged(queued.task, settled, taught=taught, scored=found.score is not None)
         await self._prune(len(made))
 
     def _again(self, waiting: Waiting, settled: Sequence[Settled]) -> bool:
@@ -277,7 +276,7 @@ class Judging:
         tries = self._tries[waiting.decision_id] = self._tries.get(waiting.decision_id, 0) + 1
         if tries >= TRIES:
             return False
-        self.done.retried += 1
+        self.figures.done.retried += 1
         self.queue.put_back(waiting)
         return True
 
@@ -308,7 +307,7 @@ class Judging:
                 extra=not queued.by_chance,
             )
         except NotFound:
-            self.done.unjoined += 1
+            self.figures.done.unjoined += 1
             return False
         except PodiumError as error:
             _log.warning("a score was not taken", error=error.message)
@@ -343,13 +342,6 @@ class Judging:
             signal=", ".join(queued.signs) or None,
             used=used,
         )
-
-    def _count(self, made: Sequence[Judgment], found: Overall) -> None:
-        self.done.answers += 1
-        self.done.judgments += len(made) - 1
-        self.done.invalid += sum(one.verdict.invalid is not None for one in made)
-        self.done.taught += made[-1].used
-        self.done.no_ground += found.score is None
 
     async def _prune(self, made: int) -> None:
         self._unpruned += made
