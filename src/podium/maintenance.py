@@ -20,6 +20,7 @@ PAIRS_AT_ONCE = 1_000
 SAVE_S = 0.8
 ROLLOUTS_S = 1.0
 ORDERS_S = 1.0
+ALERTS_S = 1.0
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
 
@@ -61,6 +62,12 @@ class Maintenance:
                 await self._services.rollouts.tick()
             except Exception:  # noqa: BLE001 - no rollout may be left alone because a round went wrong
                 _log.exception("a round over the rollouts failed")
+
+    async def alerts(self) -> None:
+        """Look at error budgets, and write down what became worse or well again, about once a second."""
+        while True:
+            await asyncio.sleep(ALERTS_S)
+            await self._services.alerts.tick()
 
     async def standing_orders(self) -> None:
         """Look at the facts that rules ask about, and at models that tasks follow, about once a second."""

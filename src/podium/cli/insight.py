@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.cli import output
+from podium.cli import alerts, output
 from podium.cli.session import AsJson, ask
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def said(given: Mapping[str, Any]) -> str:
 
 
 def stats(as_json: AsJson = False) -> None:
-    """Show what was measured per task and version."""
+    """Show what was measured per task and version, objectives, and alerts that are open."""
     found = ask(lambda podium: podium.stats())
     if as_json:
         output.emit_json(found)
@@ -101,6 +101,8 @@ def stats(as_json: AsJson = False) -> None:
     measured = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")
     names = ("task", "ref", *measured, "memory_mb", "cpu_ms")
     output.table(names, [output.pick(row, *names) for row in found["stats"]], empty="no requests recorded yet")
+    alerts.show_objectives(found["objectives"])
+    alerts.show_alerts(found["alerts"])
 
 
 def costs(as_json: AsJson = False) -> None:

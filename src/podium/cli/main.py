@@ -13,6 +13,7 @@ import typer
 
 from podium import __version__
 from podium.cli import (
+    alerts,
     answers,
     bench,
     classification,
@@ -70,6 +71,7 @@ app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(schedules.app, name="schedules")
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
+app.add_typer(alerts.app, name="alerts")
 app.command()(events.events)
 app.add_typer(events.webhooks, name="webhooks")
 app.add_typer(events.swaps, name="swaps")

@@ -11,11 +11,13 @@ from podium._version import __version__
 from podium.config import Config
 from podium.host import Host
 from podium.maintenance import Maintenance
+from podium.runtime.alerting import alerting
 from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
 from podium.server.openai import DataPlane
+from podium.services.alerts import Alerts
 from podium.services.judging import Judging
 from podium.services.plane import Services
 
@@ -25,11 +27,14 @@ Reload = Callable[[], Awaitable[Mapping[str, object]]]
 class Parts:
     """A gateway that is put together and not started yet."""
 
-    def __init__(self, base: Foundation, serving: Serving, steering: Steering, judging: Judging) -> None:
+    def __init__(
+        self, base: Foundation, serving: Serving, steering: Steering, judging: Judging, alerts: Alerts
+    ) -> None:
         self._base = base
         self._serving = serving
         self._steering = steering
         self._judging = judging
+        self._alerts = alerts
         self._warnings: list[str] = [*base.store.warnings, *base.forgotten]
         self._reload: Reload | None = None
         self.host: Host = base.host
@@ -55,6 +60,7 @@ class Parts:
                 maintenance.learned(),
                 maintenance.hourly(),
                 maintenance.rollouts(),
+                maintenance.alerts(),
                 self._steering.schedules.run(),
                 self._steering.shadow.run(),
                 declared(),
@@ -73,6 +79,7 @@ class Parts:
         stack.callback(base.recorder.catch_up)  # what was answered last is evidence too
         await steering.rollouts.resume()
         await self._judging.resume()
+        await self._alerts.resume()
         stack.push_async_callback(steering.schedules.close)
         await steering.schedules.resume()
         stack.push_async_callback(steering.automation.close)
@@ -101,6 +108,7 @@ class Parts:
             classifier=serving.classifier,
             benchmarks=serving.benchmarks,
             judging=self._judging,
+            alerts=self._alerts,
             tracker=serving.tracker,
             store=base.store,
             host=base.host,
@@ -113,7 +121,7 @@ class Parts:
             reload=self._reread,
             version=__version__,
             started_at=base.clock.now(),
-            warnings=lambda: (*self._warnings, *base.webhooks.problems(), *steering.automation.problems()),
+            warnings=lambda: (*self._warnings, *base.webhooks.problems(), *steering.automation.problems(), *self._alerts.problems()),
         )
 
 
@@ -122,7 +130,8 @@ async def assemble(config: Config, store: Any, stack: AsyncExitStack) -> Parts:
     base = await lay(config, store, stack)
     serving = serve(base, stack)
     judge = judging(base, serving, stack)
-    return Parts(base, serving, steer(base, serving, judge.score), judge)
+    steering = steer(base, serving, judge.score)
+    return Parts(base, serving, steering, judge, alerting(base, serving, stack))
 
 
 @asynccontextmanager

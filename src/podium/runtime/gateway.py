@@ -20,6 +20,7 @@ from podium.domain.swap import Event
 from podium.errors import ConfigError
 from podium.host import Host
 from podium.providers.leftovers import reap_stale
+from podium.runtime.alerting import objectives
 from podium.runtime.assembly import Parts, assemble
 from podium.runtime.declaring import apply_models, check_strategies, declared_names
 from podium.runtime.judging import judge_orders
@@ -169,6 +170,7 @@ class Gateway:
         self.services.schedules.windows = {name: entry.window(name) for name, entry in new.windows.items()}
         self.services.automation.configure(standing_orders(new))
         self.services.judging.configure(judge_orders(new))
+        await self.services.alerts.configure(objectives(new))
         await self.services.webhooks.configure(hooks(new, os.environ))
         problems += self.services.webhooks.problems()
         summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}

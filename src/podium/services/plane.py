@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from podium.ports import Clock, EventLog, HostProbe, Provider, Store
+from podium.services.alerts import Alerts
 from podium.services.automation import Automation
 from podium.services.benchmark import Benchmarks
 from podium.services.classifier import TaskClassifier
@@ -47,6 +48,7 @@ class Services:
     classifier: TaskClassifier
     benchmarks: Benchmarks
     judging: Judging
+    alerts: Alerts
     tracker: Tracker
     store: Store
     host: HostProbe

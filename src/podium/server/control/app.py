@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
 from podium.server.control import (
+    alerts,
     benchmarks,
     classification,
     events,
@@ -43,6 +44,7 @@ def create_app(services: Services) -> FastAPI:
         schedules.router,
         instances.router,
         insight.router,
+        alerts.router,
         judgments.router,
         executions.router,
         events.router,

@@ -14,7 +14,7 @@ from podium.domain.model import Lifecycle
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import views
-from podium.server.control import feedback, learning
+from podium.server.control import alerts, feedback, learning
 from podium.server.control.access import Limit, ServicesDep
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
@@ -78,6 +78,8 @@ async def stats(services: ServicesDep) -> views.Json:
         "stats": rows,
         "recorder": _recorder(services),
         "feedback": feedback.feedback_stats(services.recorder.feedback_stats()),
+        "alerts": [alerts.view(one) for one in services.alerts.open()],
+        "objectives": alerts.objectives_view(services),
         "uptime_s": time.time() - services.started_at,
     }
 
