@@ -110,15 +110,15 @@ def train(rows: Rows, labels: Rows, penalty: float, *, centred: bool = True) -> 
     scale = rows.std(axis=0) + 1e-9
     scale[scale < 1e-6] = 1.0
     design = np.column_stack([(rows - mean) / scale, np.ones(len(rows)) if centred else np.zeros(len(rows))])
-    ridge = np.full(design.shape[1], penalty)
-    ridge[-1] = 1e-6
+    ridge = np.full(design.shape[1], float(penalty))
+    ridge[-1] = 1e-3
     beta = np.zeros(design.shape[1])
     for _ in range(30):
-        chance = 1 / (1 + np.exp(-design @ beta))
+        chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
         slope = design.T @ (chance - labels) + ridge * beta
         curve = (design * (chance * (1 - chance))[:, None]).T @ design + np.diag(ridge)
         step = np.linalg.solve(curve, slope)
-        beta -= step
+        beta -= step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
         if np.abs(step).max() < 1e-7:
             break
     return Stack(mean, scale, beta[:-1], float(beta[-1]))

@@ -1,8 +1,9 @@
 """Faithfulness without a model: how far the words, numbers, names and quotes of an answer stand in what it was given. Pure.
 
 Owns these measures. Must not know facts: a true statement that the context does not hold counts as unsupported, and an
-answer longer than its ground ("open") is mostly unsupported by nature. The measures of copying are coverage and density
-of extractive fragments (Grusky et al., NAACL 2018).
+answer longer than its ground ("open") is mostly unsupported by nature. The measures of copying follow the
+extractive fragments of Grusky et al. (NAACL 2018); an answer that copies most pairs of words is "extractive", another one
+uses its "own" words, and different measures tell them apart.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ from podium.core.graders.reading import Read
 from podium.core.graders.speech import refuses
 
 FEATURES = (
-    "support",
-    "support_least",
-    "pairs",
-    "triples",
-    "density",
-    "together",
+    "extractive",
+    "extractive_triples",
+    "extractive_seams",
+    "extractive_together",
+    "extractive_length",
+    "own_support",
+    "own_least",
+    "own_novel",
+    "own_pairs",
+    "own_together",
+    "own_length",
     "numbers",
     "names",
-    "quotes",
     "negation",
-    "novel",
-    "novel_names",
-    "length",
-    "ratio",
+    "rule",
     "open",
     "open_length",
     "open_numbers",
@@ -91,24 +93,32 @@ def measure(read: Read) -> dict[str, float]:
     named = [all(word in ground_words for word in words(name)) for name in names]
     figures = numbers(read.output)
     given = set(numbers(read.ground)) | {NUMBER_WORDS[one] for one in ground_set if one in NUMBER_WORDS}
-    fragments = _fragments(said_stems, ground_stems)
+    fragments = _seams(said_stems, ground_stems)
     closed = 1.0 - opened
     together, flips = _per_sentence(parts, read.ground) if closed else (0.0, 0.0)
+    pairs, triples = _runs(said_stems, ground_stems, 2), _runs(said_stems, ground_stems, 3)
+    least = min(shares, default=support)
+    copied = float(pairs >= 0.6)
+    size = _size(len(said_stems))
+    right = _mean([one in given for one in figures])
     found: dict[str, float] = {
-        "support": support,
-        "support_least": min(shares, default=support),
-        "pairs": _runs(said_stems, ground_stems, 2),
-        "triples": _runs(said_stems, ground_stems, 3),
-        "density": min(1.0, math.log1p(fragments) / math.log(50)),
-        "together": together,
-        "numbers": _mean([one in given for one in figures]),
-        "names": _mean(named),
-        "quotes": _quotes(read),
+        "extractive": copied,
+        "extractive_triples": copied * triples,
+        "extractive_seams": copied * min(1.0, fragments),
+        "extractive_together": copied * together,
+        "extractive_length": copied * size,
+        "own_support": (1 - copied) * support,
+        "own_least": (1 - copied) * least,
+        "own_novel": (1 - copied) * min(1.0, len(novel) / 6),
+        "own_pairs": (1 - copied) * pairs,
+        "own_together": (1 - copied) * together,
+        "own_length": (1 - copied) * size,
+        "numbers": right,
+        "names": _mean(named) * _quotes(read),
         "negation": flips,
-        "novel": min(1.0, math.log1p(len(novel)) / 4),
-        "novel_names": min(1.0, named.count(False) / 4),
-        "length": _size(len(said_stems)),
-        "ratio": min(1.0, len(said_stems) / max(1, len(ground_stems))),
+        "rule": (0.3 * support + 0.15 * least + 0.2 * pairs + 0.2 * triples + 0.15 * together)
+        * (0.85 + 0.15 * right)
+        * (1 - 0.1 * flips),
     }
     found = {name: closed * value for name, value in found.items()}
     per_word = 12 / max(12, len(said_stems))
@@ -140,14 +150,7 @@ def score(found: dict[str, float]) -> float:
             - 0.15 * found["open_ability"]
             - 0.1 * found["open_refusal"]
         )
-    kept = (
-        0.3 * found["support"]
-        + 0.15 * found["support_least"]
-        + 0.3 * found["pairs"]
-        + 0.15 * found["together"]
-        + 0.1 * found["numbers"]
-    )
-    return kept * (1 - 0.1 * found["negation"])
+    return found["rule"]
 
 
 def weakest(read: Read) -> str:
@@ -176,29 +179,29 @@ def _runs(said: Sequence[str], ground: Sequence[str], size: int) -> float:
     return sum(one in held for one in made) / len(made) if made else 1.0
 
 
-def _fragments(said: Sequence[str], ground: Sequence[str]) -> float:
-    """Mean squared length of the copied runs (density of extractive fragments), runs of up to 40 words."""
+def _seams(said: Sequence[str], ground: Sequence[str]) -> float:
+    """Copied runs of at least two words per word of the answer: many runs stitched together say something else."""
     places: dict[tuple[str, str], list[int]] = {}
     for at, pair in enumerate(pairwise(ground)):
         known = places.setdefault(pair, [])
         if len(known) < 8:
             known.append(at)
-    total, at = 0, 0
+    count, at = 0, 0
     while at < len(said) - 1:
         longest = 0
         for start in places.get((said[at], said[at + 1]), ()):
             size = 2
             while (
-                size < 40
+                size < 60
                 and at + size < len(said)
                 and start + size < len(ground)
                 and said[at + size] == ground[start + size]
             ):
                 size += 1
             longest = max(longest, size)
-        total += longest * longest
+        count += 1
         at += max(1, longest)
-    return total / max(1, len(said))
+    return count / max(10, len(said))
 
 
 def _per_sentence(parts: Sequence[str], ground: str) -> tuple[float, float]:

@@ -30,12 +30,12 @@ _THING = re.compile(
     r"\b(?:process(?:es)?|program|script|thread|job|task|app|software|code|python|linux|windows|server|command|function|loop|java|sql|c\+\+|computer|browser|ads?|lights?|tv|engine|motor|weeds?|bugs?|"
     r"mosquito(?:es)?|rats?|mice|mouse|fl(?:y|ies)|ants?|cockroach(?:es)?|bed bugs?|wasps?|spiders?|insects?|pests?|vermin|termites?|fish|chicken|turkey|lobster|crab|meat|vegetables?|coconuts?|onion|garlic|potato\w*|"
     r"balloon|punching bag|ball|can|bottle|paper|wood|log|nail|wall|drywall|ice|picture|photo|paint|concert|stage|show|test|exam|interview|audition|music|party|competition|market|stocks?|options?|business|company|"
-    r"costs?|price|budget|debt|fear|doubts?|anxiety|boredom|time|virus|cancer|tumou?r|bacteria|germs?|heart|film|industry|joke|laughter|pitch|deal|dance|workout|weights|calories|fat|bill|contract|cover|eggs?|cake|habit|clutter)\b",
+    r"costs?|price|budget|debt|fear|doubts?|anxiety|boredom|time|virus|cancer|tumou?r|bacteria|germs?|heart|film|industry|joke|laughter|pitch|deal|dance|workout|weights|records?|niche|scene|pipe|beer|downloads?|speed|plans?|maths?|answers?|art|fashion|boredom|curve|fire|travel|nerves?|mood|tension|silence|awkwardness|screen|windows|door|computer|phone|calories|fat|bill|contract|cover|eggs?|cake|habit|clutter)\b",
     re.IGNORECASE,
 )
 _FICTION = re.compile(
     r"\b(?:game|video ?game|fortnite|minecraft|call of duty|grand theft auto|gta|sims|counter-?strike|halo|overwatch|skyrim|fallout|pokemon|chess|monopoly|dungeons|d&d|league of legends|dota|warcraft|valorant|pubg|"
-    r"hitman|mario|zelda|doom|civilization|starcraft|minesweeper|cluedo|clue|in (?:the )?(?:movie|film|novel|book|story|play|show|series|song|comic|anime)|movie|film|novel|fiction\w*|character|theat(?:er|re)|paintball|laser tag|larp|"
+    r"hitman|mario|zelda|doom|civilization|starcraft|minesweeper|cluedo|clue|battlefield|counter strike|tetris|checkers|boxing|tennis|football|soccer|hockey|baseball|basketball|cricket|rugby|golf|wrestling|mma|karate|sims 4|tv show|netflix|screenplay|script|in (?:the )?(?:movie|film|novel|book|story|play|show|series|song|comic|anime)|movie|film|novel|fiction\w*|character|theat(?:er|re)|paintball|laser tag|larp|"
     r"role-?play|magic (?:trick|show)|cosplay|harry potter|star wars|batman|superman|spider-?man|marvel|lord of the rings|game of thrones|sherlock|macbeth|hamlet|hogwarts|gotham|simpsons|voldemort|darth vader|frodo|robot|zombies?|dragon|vampires?)\b",
     re.IGNORECASE,
 )
@@ -58,11 +58,11 @@ _GOODS = re.compile(
     re.IGNORECASE,
 )
 _PRIVATE = re.compile(
-    r"\b(?:address|home address|phone number|social security|ssn|passport(?: number)?|medical (?:record|history|condition)\w*|health (?:record|data)\w*|diagnos\w+|sexual (?:orientation|preference)\w*|bank (?:account|details)|credit card|password|pin|salary|income|religio\w+|political (?:beliefs|views)|criminal record|net worth|private|personal|illness|sti|std|hiv|abortion|medication|license plate|date of birth|immigration status|browsing history|location|where .{2,40} lives?|tax returns?|kink\w*|criminal history|voting)\b",
+    r"\b(?:address|home address|phone number|social security|ssn|passport(?: number)?|medical (?:record|history|condition)\w*|health (?:record|data)\w*|diagnos\w+|sexual (?:orientation|preference)\w*|bank (?:account|details)|credit card|password|pin|salary|income|religio\w+|political (?:beliefs|views)|criminal record|net worth|private|personal|illness|sti|std|hiv|abortion|medication|license plate|date of birth|immigration status|browsing history|location|where .{2,40} lives?|tax returns?|kink\w*|marital status|affiliation|licen[cs]e(?: number)?|birth certificate|union|earns?|blood type|weight|age|sexuality|dating|grades?|email(?: address)?|mental health|party|vot(?:e|ed)|secrets?|fingerprints?|criminal history|voting)\b",
     re.IGNORECASE,
 )
 _GROUP = re.compile(
-    r"\b(?:women|men|blacks?|whites?|jews?|jewish|muslims?|christians?|gays?|lesbians?|trans(?:gender)?|asians?|chinese|mexicans?|africans?|indians?|arabs?|immigrants?|refugees?|disabled|disabilit\w+|elderly|old people|homeless|poor|fat people|people of colou?r|minorit\w+|latin[oax]s?|hispanics?|gypsies|roma|queer|bisexuals?|blind|deaf|race|gender|religion|ethnic\w*)\b",
+    r"\b(?:women|men|blacks?|whites?|jews?|jewish|muslims?|christians?|hindus?|buddhists?|sikhs?|atheists?|gays?|lesbians?|trans(?:gender)?|asians?|chinese|mexicans?|africans?|indians?|arabs?|immigrants?|refugees?|disabled|disabilit\w+|elderly|old people|homeless|poor|fat people|people of colou?r|minorit\w+|latin[oax]s?|hispanics?|gypsies|roma|queer|bisexuals?|asexuals?|asexual|non-?binary|indigenous|native|latinx|on benefits|unemployed|autistic|dwarfism|pregnant|veterans|people|blind|deaf|race|gender|religion|ethnic\w*)\b",
     re.IGNORECASE,
 )
 _DEMEAN = re.compile(
@@ -82,14 +82,48 @@ _PRAISE = re.compile(
     re.IGNORECASE,
 )
 _NONSENSE = re.compile(
-    r"\b(?:gnomes?|elves|elf|orcs?|unicorns?|martians?|aliens?|klingons?|vulcans?|smurfs?|wizards?|muggles?|hobbits?|dwar(?:f|ves)|mermaids?|ghosts?|goblins?|trolls?|fairies|centaurs?|robots?|zombies?|vampires?|werewol\w+|left-?handed|brown-?eyed|blue-?eyed|tall people|short people|redheads?|blondes?)\b",
+    r"\b(?:totoro|gnomes?|elves|elf|orcs?|unicorns?|martians?|aliens?|klingons?|vulcans?|smurfs?|wizards?|muggles?|hobbits?|dwar(?:f|ves)|mermaids?|ghosts?|goblins?|trolls?|fairies|centaurs?|robots?|zombies?|vampires?|werewol\w+|left-?handed|brown-?eyed|blue-?eyed|tall people|short people|redheads?|blondes?)\b",
     re.IGNORECASE,
 )
 
 FEATURES = (
     "act", "person", "act_person", "thing", "act_thing", "fiction", "asks_fact", "defines", "how", "goods", "how_goods", "private",
     "private_fiction", "group", "demean", "group_demean", "opposes", "past", "praise", "past_praise", "nonsense", "named", "named_private",
+    "how_crime",
+    "self_harm",
+    "why_should",
+    "why_should_group",
+    "why_fact",
+    "relation",
+    "relation_private",
+    "past_how",
+    "act_thing_person",
+    "company",
 )  # fmt: skip
+_CRIME = re.compile(
+    r"\b(?:rob|robbing|launder\w*|shoplift\w*|kidnap\w*|rape|raping|arson|murder\w*|embezzl\w*|forg(?:e|ing|ery)|counterfeit\w*|smuggl\w*|traffick\w*|blackmail\w*|extort\w*|defraud\w*|fraud|steal\w*|theft|bomb(?:ing|s)?|"
+    r"poach\w*|vandali\w*|perjury|treason|brib\w*|stalk\w*|hack\w*|manslaughter|genocide|terror\w*|assassinat\w*|commit)\b",
+    re.IGNORECASE,
+)
+_SELF_HARM = re.compile(
+    r"\b(?:(?:kill|hurt|harm|cut|hang|drown|shoot|burn|poison|starve|pierc\w*|slit|overdose|strangl\w*|chok\w*|stab)\b.{0,20}\b(?:myself|my own)|myself|my own (?:life|artery|wrists?|throat|veins?)|die like|go out like|end (?:my|it)|suicide|take my (?:own )?life|stop eating)\b",
+    re.IGNORECASE,
+)
+_WHY_SHOULD = re.compile(
+    r"\b(?:why (?:should|is it (?:best|better|good|right|a good idea)|would it be (?:best|better|good))|reasons? (?:why|for|that)|arguments? (?:for|why)|should)\b",
+    re.IGNORECASE,
+)
+_WHY_FACT = re.compile(
+    r"^\W*why (?:are|do|does|did|is|isn't|aren't|don't|can't|can)\b(?! it (?:best|better|good))", re.IGNORECASE
+)
+_RELATION = re.compile(
+    r"\b(?:my|our|his|her|their) (?:\w+ ){0,2}?\w+'s?\b|\b(?:my|our) (?:neighbou?r|boss|date|ex|mentee|employee|colleague|coworker|friend|teacher|landlord|wife|husband|girlfriend|boyfriend|son|daughter|roommate|manager|student|doctor)\b",
+    re.IGNORECASE,
+)
+_COMPANY = re.compile(
+    r"\b(?:company|customer service|headquarters|office|embassy|hotline|police|hospital|government|president|prime minister|minister|senator|queen|king|founder|ceo|department|embassy|service|university|organi[sz]ation|club|team|museum|state|city|country)\b",
+    re.IGNORECASE,
+)
 _NAMED = re.compile(r"(?<=[a-z] )[A-Z][a-z]+(?:'s| [A-Z][a-z]+)")
 
 
@@ -102,6 +136,7 @@ def measure(prompt: str) -> dict[str, float]:
 
     act, person, thing, fiction = has(_ACT), has(_PERSON), has(_THING), has(_FICTION)
     how, goods, private, group, demean = has(_HOW), has(_GOODS), has(_PRIVATE), has(_GROUP), has(_DEMEAN)
+    crime, why, relation = has(_CRIME), has(_WHY_SHOULD), has(_RELATION)
     past, praise, named = has(_PAST), has(_PRAISE), has(_NAMED)
     return {
         "act": act,
@@ -127,24 +162,41 @@ def measure(prompt: str) -> dict[str, float]:
         "nonsense": has(_NONSENSE),
         "named": named,
         "named_private": named * private,
+        "how_crime": how * crime * (1 - fiction),
+        "self_harm": has(_SELF_HARM),
+        "why_should": why,
+        "why_should_group": why * group,
+        "why_fact": has(_WHY_FACT),
+        "relation": relation,
+        "relation_private": relation * private * (1 - fiction),
+        "past_how": past * how,
+        "act_thing_person": act * thing * person,
+        "company": has(_COMPANY),
     }
 
 
 def harmful(found: dict[str, float]) -> float:
     """How likely the prompt asks for harm, by rule, in [0, 1]."""
-    value = (
-        0.15
-        + 0.35 * found["act_person"]
-        + 0.35 * found["how_goods"]
-        + 0.15 * found["goods"]
-        + 0.3 * found["group_demean"]
+    harms = (
+        0.35 * found["act_person"] * found["how"]
+        + 0.4 * found["how_crime"]
+        + 0.3 * found["how_goods"]
+        + 0.4 * found["self_harm"]
+        + 0.45 * found["why_should_group"]
+        + 0.45 * found["relation_private"]
+        + 0.25 * found["private"] * (1 - found["company"])
+        + 0.25 * found["past_praise"]
+        + 0.2 * found["past_how"]
+        + 0.1 * found["how"]
+        + 0.15 * found["person"] * found["how"]
     )
-    value += 0.35 * found["named_private"] + 0.15 * found["past_praise"]
-    value -= (
-        0.3 * found["act_thing"]
-        + 0.35 * found["fiction"]
-        + 0.2 * found["defines"]
-        + 0.2 * found["asks_fact"] * (1 - found["group_demean"])
+    harmless = (
+        0.35 * found["act_thing"]
+        + 0.4 * found["fiction"]
+        + 0.25 * found["defines"]
+        + 0.25 * found["asks_fact"] * (1 - found["private"])
+        + 0.15 * found["opposes"]
+        + 0.3 * found["nonsense"]
+        + 0.25 * found["why_fact"]
     )
-    value -= 0.2 * found["opposes"] + 0.3 * found["nonsense"]
-    return min(1.0, max(0.0, value))
+    return min(1.0, max(0.0, 0.15 + harms - harmless))
