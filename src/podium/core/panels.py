@@ -58,10 +58,11 @@ def plain(votes: Mapping[str, Vote]) -> float:
 def fit_panel(votes: Sequence[Mapping[str, Vote]], labels: Sequence[float], *, seed: int = 0) -> Panel:
     """Weights from n labelled pairs; ``labels``: 1 where the first answer is better, 0 the second, 0.5 a tie.
 
-    Each member starts at the log-odds of its accuracy (Nitzan & Paroush 1982), which is right for judges that err
-    independently. A logistic regression with a ridge around a common multiple of these weights then takes back what
-    members say together: with few labels it stays at the start, with many it is stacking. There is no offset: swapping
-    the answers mirrors the verdict. Last, the scale is set on held-out pairs, so that the probability can be believed.
+    Each member starts at the log-odds of its accuracy (Nitzan & Paroush 1982), shared with those that vote as it does:
+    divided by its sum of squared similarities to all members. A logistic regression with a ridge around a common multiple
+    of these weights then learns from the labels how members go together: with few it stays at the start, with many it is
+    stacking. There is no offset: swapping the answers mirrors the verdict. Last, the scale is set on held-out pairs, so
+    that the probability can be believed.
     Raises ``InvalidRequest`` for fewer than 10 pairs, or without any vote.
     """
     if len(votes) != len(labels):
@@ -135,9 +136,16 @@ def _accuracy(table: Floats, truth: Floats) -> tuple[Floats, Floats]:
 
 def _weigh(table: Floats, truth: Floats) -> Floats:
     careful = _accuracy(table, truth)[1]
-    start = np.log(careful / (1 - careful))
+    start = np.log(careful / (1 - careful)) / _company(table)
     start = start * max(0.0, _slope(table @ start, truth, towards=0.0))
     return regress(table, truth, _RIDGE, centre=start, offset=False).slopes
+
+
+def _company(table: Floats) -> Floats:
+    """How many members, about, vote as each one does: itself, plus the squared cosine of its votes with those of others."""
+    sizes = np.sqrt((table**2).sum(axis=0))
+    unit = table / np.where(sizes > 0, sizes, 1.0)
+    return np.asarray(np.maximum(1.0, ((unit.T @ unit) ** 2).sum(axis=0)), dtype=np.float64)
 
 
 def _slope(sums: Floats, truth: Floats, *, towards: float) -> float:
