@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 START = "0" * 64
@@ -22,7 +23,7 @@ MOST_PROBLEMS = 20
 """Problems that are told; further ones are counted."""
 
 
-def canonical(row: Mapping[str, object]) -> str:
+def canonical(row: Mapping[str, object] | Sequence[object]) -> str:
     """The text that is hashed. Raises ``ValueError`` for nan and infinity, ``TypeError`` for what JSON has not."""
     return json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -39,11 +40,20 @@ class Sealer:
         self.rows = 0
         self.last = START
         """The hash of the newest row."""
+        self._mark = secrets.token_hex(16)
+        """Stands in for a field that is written already; nobody can have put it into a row."""
 
-    def seal(self, row: dict[str, object], *, final: bool) -> str:
-        """Add the four fields of the chain to ``row``; returns the canonical text without ``hash``."""
+    def seal(self, row: dict[str, object], *, final: bool, written: tuple[str, str] | None = None) -> str:
+        """Add the four fields of the chain to ``row``; returns the canonical text without ``hash``.
+
+        ``written`` is a field of ``row`` and its canonical text, for one that many rows share.
+        """
         row[ROW], row[PREVIOUS], row[FINAL] = self.rows + 1, self.last, final
-        text = canonical(row)
+        if written is None:
+            text = canonical(row)
+        else:
+            name, ready = written
+            text = canonical({**row, name: self._mark}).replace(f'"{self._mark}"', ready, 1)
         row[HASH] = self.last = digest(text)
         self.rows += 1
         return text
@@ -86,10 +96,12 @@ class Checker:
     unit: str = "line"
     _rows: int = 0
     _expected: int = 1
+    """The number after the highest one so far."""
+    _tip: str = START
+    """The hash of the row before ``_expected``."""
     _last: str = START
     _ended: bool = False
-    _sound: bool = True
-    """The newest row is the one its hash says."""
+    _final: bool = False
     _missing: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Gaps by their first row: (last row, place they were noticed at)."""
     _problems: list[str] = field(default_factory=list)
@@ -102,27 +114,23 @@ class Checker:
             self._say(f"{where} comes after the row that was the last one")
         if not link.intact:
             self._say(f"{where} was altered: its hash is not that of its contents")
-        elif link.row != self._expected:
-            self._out_of_order(link.row, place)
-        elif link.previous != self._last:
-            self._say(
-                f"{where} follows on another row than the one before it: row {link.row - 1} was replaced"
-                if link.row > 1
-                else f"{where} is not the first row of an export"
-            )
-        if link.intact or link.row == self._expected:
-            self._expected = link.row + 1
+            self._pass(link.hash)  # an altered number says nothing
+        elif link.row == self._expected:
+            if self._tip not in ("", link.previous):
+                self._say(f"{where} follows on another row than the one before it: {self._culprit(link.row)}")
+            self._pass(link.hash)
         else:
-            self._expected += 1  # an altered number says nothing
+            self._out_of_order(link, place)
         self._rows += 1
-        self._last, self._ended = link.hash, link.final and link.intact
+        self._last, self._ended = link.hash, link.final
+        self._final = self._final or link.final
 
     def broken(self, place: int, why: str) -> None:
         """Something at ``place`` is no row of an export."""
         self._say(f"{self.unit} {place} (where row {self._expected} is due) is damaged: {why}")
         self._rows += 1
-        self._expected += 1
-        self._last = ""
+        self._pass("")
+        self._last, self._ended = "", False
 
     def finish(self, expected: str | None = None) -> Verdict:
         """The file has ended. ``expected`` is the hash of the last row as noted when it was exported."""
@@ -131,13 +139,21 @@ class Checker:
             self._say(f"{what} missing before {self.unit} {place}")
         if self._rows == 0:
             self._say("there is no row")
-        elif not self._ended and not self._more:
+        elif not self._final:
             self._say(f"the file ends with row {self._expected - 1}, which was not the last one: it was cut off")
         if expected is not None and expected != self._last:
             self._say(f"the last row has the hash {self._last}, not {expected}: this is another export")
         return Verdict(rows=self._rows, last=self._last, problems=tuple(self._problems), more=self._more)
 
-    def _out_of_order(self, row: int, place: int) -> None:
+    def _pass(self, tip: str) -> None:
+        self._expected += 1
+        self._tip = tip
+
+    def _culprit(self, row: int) -> str:
+        return f"row {row - 1} was replaced" if row > 1 else "it was not the first of its export"
+
+    def _out_of_order(self, link: Link, place: int) -> None:
+        row = link.row
         for first, (last, noticed) in self._missing.items():
             if first <= row <= last:
                 self._say(f"row {row} was moved: it stands in {self.unit} {place}, behind later rows")
@@ -149,10 +165,12 @@ class Checker:
                 return
         if row < self._expected:
             self._say(f"row {row} was repeated: it stands in {self.unit} {place} once more")
-        elif len(self._missing) < MOST_PROBLEMS:
+            return
+        if len(self._missing) < MOST_PROBLEMS:
             self._missing[self._expected] = (row - 1, place)
         else:
             self._more += 1
+        self._expected, self._tip = row + 1, link.hash
 
     def _say(self, problem: str) -> None:
         if len(self._problems) < MOST_PROBLEMS:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.core.hash_chain import HASH, Sealer
+from podium.core.hash_chain import HASH, Sealer, canonical
 from podium.core.offering import offered
 from podium.core.pseudonyms import Pseudonyms
 from podium.domain.cost import Cost
@@ -35,14 +35,25 @@ class Sealed:
     """Without the end of the line."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What many rows in a line share, because they share a choice."""
+
+    choice: Choice
+    candidates: tuple[str, ...]
+    considered: list[Row]
+    text: str
+    """``considered`` as JSON."""
+
+
 class Exporter:
     """Makes rows of attempts, in order. ``push`` holds one back, because the last row says that it is."""
 
     def __init__(self, ids: Pseudonyms) -> None:
         self._ids = ids
         self._chain = Sealer()
-        self._held: Row | None = None
-        self._parts: dict[int, tuple[Choice, tuple[str, ...], list[Row]]] = {}
+        self._held: tuple[Row, str] | None = None
+        self._parts: dict[int, _Parts] = {}
 
     @property
     def rows(self) -> int:
@@ -57,25 +68,26 @@ class Exporter:
     def push(self, attempts: Iterable[RecordedAttempt]) -> Iterator[Sealed]:
         """Take more attempts; the rows before the newest of them."""
         for attempt in attempts:
-            row = self._row(attempt)
+            parts = self._of_choice(attempt.decision.choice)
+            row = self._row(attempt, parts)
             if self._held is not None:
-                yield self._seal(self._held, final=False)
-            self._held = row
+                yield self._seal(*self._held, final=False)
+            self._held = (row, parts.text)
 
     def end(self) -> Iterator[Sealed]:
         """The last row; none when no attempt came."""
         if self._held is not None:
-            row, self._held = self._held, None
-            yield self._seal(row, final=True)
+            held, self._held = self._held, None
+            yield self._seal(*held, final=True)
 
-    def _seal(self, row: Row, *, final: bool) -> Sealed:
-        text = self._chain.seal(row, final=final)
+    def _seal(self, row: Row, considered: str, *, final: bool) -> Sealed:
+        text = self._chain.seal(row, final=final, written=("considered", considered))
         return Sealed(row, f'{text[:-1]},"{HASH}":"{row[HASH]}"}}'.encode())
 
-    def _row(self, attempt: RecordedAttempt) -> Row:
+    def _row(self, attempt: RecordedAttempt, parts: _Parts) -> Row:
         decision, outcome = attempt.decision, attempt.outcome
         choice, expected = decision.choice, decision.choice.expected
-        candidates, considered = self._of_choice(choice)
+        candidates = parts.candidates
         rewards = _rewards(attempt.feedback)
         return {
             "schema": SCHEMA,
@@ -96,7 +108,7 @@ class Exporter:
             "expected_memory_mb": _number(expected.memory_mb),
             "expected_samples": int(expected.samples),
             "candidates": list(candidates),
-            "considered": considered,
+            "considered": parts.considered,
             "fallbacks": list(choice.fallbacks),
             "chosen": decision.served,
             "propensity": float(decision.propensity),
@@ -113,15 +125,15 @@ class Exporter:
             **_cost(outcome.cost),
         }
 
-    def _of_choice(self, choice: Choice) -> tuple[tuple[str, ...], list[Row]]:
-        """Many requests in a row share a choice."""
+    def _of_choice(self, choice: Choice) -> _Parts:
         found = self._parts.get(id(choice))
-        if found is None or found[0] is not choice:
+        if found is None or found.choice is not choice:
             if len(self._parts) >= _MOST_PARTS:
                 self._parts.clear()
-            found = (choice, offered(choice), [_candidate(item) for item in choice.candidates])
+            considered = [_candidate(item) for item in choice.candidates]
+            found = _Parts(choice, offered(choice), considered, canonical(considered))
             self._parts[id(choice)] = found
-        return found[1], found[2]
+        return found
 
 
 def sealed(attempts: Iterable[RecordedAttempt], exporter: Exporter) -> Iterator[Sealed]:

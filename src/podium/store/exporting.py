@@ -26,6 +26,20 @@ from podium.store.packing import unpack_choice, unpack_cost
 STEP = 500
 """Places in a piece."""
 _FEEDBACK = tuple(column.name for column in schema.feedback.columns)
+_JUDGMENT = (
+    "id",
+    "request_id",
+    "decision_id",
+    "task",
+    "ref",
+    "score",
+    "calibrated",
+    "at",
+    "probability",
+    "signal",
+    "used",
+)
+_VERDICT = ("criterion", "judge", "raw", "sd", "method", "invalid")
 _at, _task = schema.decisions.c.at, schema.decisions.c.task
 
 
@@ -102,48 +116,30 @@ def _allowed(window: Window) -> list[ColumnElement[bool]]:
 
 
 def _feedback(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Feedback, ...]]:
-    table = schema.feedback
-    found: dict[str, list[Feedback]] = {}
+    columns = schema.feedback.c
+    found: dict[str, tuple[Feedback, ...]] = {}
     for row in connection.execute(
-        select(table).where(table.c.decision_id.in_(ids)).order_by(table.c.decision_id, table.c.source)
+        select(schema.feedback).where(columns.decision_id.in_(ids)).order_by(columns.decision_id, columns.source)
     ):
-        given = Feedback(**{name: getattr(row, name) for name in _FEEDBACK})
-        found.setdefault(given.decision_id, []).append(given)
-    return {name: tuple(items) for name, items in found.items()}
+        given = Feedback(**dict(zip(_FEEDBACK, row, strict=True)))
+        found[given.decision_id] = (*found.get(given.decision_id, ()), given)
+    return found
 
 
 def _judgments(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Judgment, ...]]:
-    """Without what a judge said in words, and without features."""
-    table = schema.judgments
-    found: dict[str, list[Judgment]] = {}
-    for row in connection.execute(select(table).where(table.c.decision_id.in_(ids)).order_by(table.c.seq)):
-        found.setdefault(row.decision_id, []).append(
-            Judgment(
-                id=row.id,
-                request_id=row.request_id,
-                decision_id=row.decision_id,
-                task=row.task,
-                ref=row.ref,
-                verdict=Verdict(
-                    criterion=row.criterion,
-                    judge=row.judge,
-                    score=row.raw,
-                    sd=row.sd,
-                    method=row.method,
-                    invalid=row.invalid,
-                    latency_ms=row.latency_ms,
-                    input_tokens=row.input_tokens,
-                    output_tokens=row.output_tokens,
-                ),
-                score=row.score,
-                calibrated=bool(row.calibrated),
-                at=row.at,
-                probability=row.probability,
-                signal=row.signal,
-                used=bool(row.used),
-            )
-        )
-    return {name: tuple(items) for name, items in found.items()}
+    """Without the words of the judge, its features and its own cost."""
+    columns = schema.judgments.c
+    wanted = [columns[name] for name in (*_JUDGMENT, *_VERDICT)]
+    found: dict[str, tuple[Judgment, ...]] = {}
+    for row in connection.execute(
+        select(*wanted).where(columns.decision_id.in_(ids)).order_by(columns.decision_id, columns.seq)
+    ):
+        own = dict(zip(_JUDGMENT, row, strict=False))
+        criterion, judge, raw, sd, method, invalid = row[len(_JUDGMENT) :]
+        verdict = Verdict(criterion=criterion, judge=judge, score=raw, sd=sd, method=method, invalid=invalid)
+        given = Judgment(**own, verdict=verdict)
+        found[given.decision_id] = (*found.get(given.decision_id, ()), given)
+    return found
 
 
 @lru_cache(maxsize=256)
