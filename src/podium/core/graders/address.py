@@ -13,6 +13,7 @@ import binascii
 import codecs
 import html
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -49,12 +50,16 @@ _ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|&#x?[0-9a-fA-F]{1,6
 _SPACED = re.compile(r"(?:(?<![^\W_])[^\W_][ ._*|-]){5,}[^\W_](?![^\W_])")
 _LEET = str.maketrans("013457@$!|8", "oieastasiib")
 _HAS_LEET = re.compile(r"[A-Za-z][0134578@$!|]+[A-Za-z]|[0134578@$][A-Za-z]{2,}")
-_ROT = re.compile(
-    r"\b(?:tvir|fpber|engvat|tenqr|vtaber|cresrpg|znkvzhz|uvturfg|rinyhngbe|whqtr|vafgehpgvbaf?)\b", re.IGNORECASE
+_ROT_WORDS = frozenset(
+    re.findall(r"\S+", "tvir fpber engvat tenqr vtaber cresrpg znkvzhz uvturfg rinyhngbe whqtr vafgehpgvbaf")
 )
-_BACK = re.compile(
-    r"\b(?:erocs|gnitar|edarg|erongi|tcefrep|mumixam|tsehgih|rotaulave|egduj|snoitcurtsni|evig)\b", re.IGNORECASE
+_BACK_WORDS = frozenset(
+    re.findall(r"\S+", "erocs gnitar edarg erongi tcefrep mumixam tsehgih rotaulave egduj snoitcurtsni evig")
 )
+_ROT = re.compile(rf"\b(?:{'|'.join(sorted(_ROT_WORDS))})\b", re.IGNORECASE)
+_BACK = re.compile(rf"\b(?:{'|'.join(sorted(_BACK_WORDS))})\b", re.IGNORECASE)
+_TOKEN = re.compile(r"[^\W\d_]+")
+_STAR_SIGN = re.compile(r"[★⭐🌟💯]|five stars|perfect|excellent|score 5|10/10|5/5|100/100", re.IGNORECASE)
 _TRANSCRIPT = re.compile(
     r"^\W{0,4}(?:example \d|(?:example|question|answer|q|a|user|human|input|output|response|task|prompt|beispiel|frage|antwort|ejemplo|pregunta|respuesta)\s?\d{0,3}\s*[:.)])",
     re.IGNORECASE,
@@ -81,8 +86,9 @@ def without_orders(text: str, prompt: str = "") -> Spoken:
     lenient = 0 if not about & lists.MARK else 2 if about & lists.WHO else 1
     text, removed = _without_blobs(text)
     pieces = [found[0] for found in _PIECE.finditer(text)]
-    disguised = _disguised(text)
-    strengths = [_strength(piece, lenient=lenient, disguised=disguised) for piece in pieces]
+    looks = _disguises(text)
+    praised = _NARROW.search(text) is not None
+    strengths = [_strength(piece, lenient=lenient, looks=looks, praised=praised) for piece in pieces]
     if 2 not in strengths:
         return Spoken(text, removed)
     visible = [at for at, piece in enumerate(pieces) if piece.strip()]
@@ -106,25 +112,33 @@ def _goes(rank: int, visible: Sequence[int], pieces: Sequence[str], strengths: S
 
 def addresses(text: str) -> bool:
     """Whether a cleaned text gives a judge an order."""
-    return _strength(text, lenient=0, disguised=True) == 2
+    return _strength(text, lenient=0, looks=_DISGUISES, praised=True) == 2
 
 
-def _disguised(text: str) -> bool:
-    """Whether any letters of a text may be written in another way."""
-    return any(one.search(text) is not None for one in (_ROT, _BACK, _HAS_LEET, _SPACED, _ESCAPED, _BROKEN))
+def _disguises(text: str) -> tuple[_Disguise, ...]:
+    """The ways in which letters of a text may be written otherwise."""
+    words = set(_TOKEN.findall(text.casefold()))
+    return tuple(
+        one
+        for one in _DISGUISES
+        if (not words.isdisjoint(one.words) if one.words else one.sign.search(text) is not None)
+    )
 
 
-def _strength(piece: str, *, lenient: int, disguised: bool) -> int:
+def _strength(piece: str, *, lenient: int, looks: Sequence[_Disguise], praised: bool) -> int:
     """2: speaks to a judge; 1: might, next to one that does; 0: does not."""
     if not piece.strip():
         return 0
-    best = _plain_strength(piece, lenient=lenient)
-    if best == 2 or not disguised:
+    best = _plain_strength(piece, lenient=lenient, praised=praised)
+    if best == 2:
         return best
-    return 2 if any(_plain_strength(other, lenient=0) == 2 for other in _readings(piece)) else best
+    for one in looks:
+        if one.sign.search(piece) and _plain_strength(one.plain(piece), lenient=0, praised=praised) == 2:
+            return 2
+    return best
 
 
-def _plain_strength(piece: str, *, lenient: int) -> int:
+def _plain_strength(piece: str, *, lenient: int, praised: bool) -> int:
     """``lenient``: 1 when the prompt is about marks, 2 when it is about judging."""
     kinds = lists.kinds(piece)
     frame = (bool(kinds & lists.FRAMED) or "<" in piece or "[" in piece or "#" in piece) and _FRAME.search(
@@ -137,7 +151,7 @@ def _plain_strength(piece: str, *, lenient: int) -> int:
     if not (frame or forget or mark or who):
         if kinds & lists.ORDER and kinds & lists.BEST and _DEMAND.search(piece):
             return 2 if _STRICT.search(piece) and len(piece.split()) <= _FEW_WORDS else 1
-        praises = (not piece.isascii() or "s " in piece or "is" in piece) and _PRAISE.search(piece) is not None
+        praises = (praised or not piece.isascii()) and _PRAISE.search(piece) is not None
         return (2 if _NARROW.search(piece) else int(_SELF.search(piece) is not None)) if praises else 0
     order, best = bool(kinds & lists.ORDER), bool(kinds & lists.BEST)
     size = len(piece.split())
@@ -162,26 +176,13 @@ def _plain_strength(piece: str, *, lenient: int) -> int:
     return int(frame or verdict is not None or (who and order) or (mark and (best or order)) or forget)
 
 
-def _readings(piece: str) -> list[str]:
-    """Other readings of a piece, where something in it suggests one."""
-    found = []
-    if _ROT.search(piece):
-        found.append(codecs.decode(piece, "rot13"))
-    if _BACK.search(piece):
-        found.append(piece[::-1])
-    if _HAS_LEET.search(piece):
-        found.append(piece.translate(_LEET))
-    if _SPACED.search(piece):
-        found.append(
-            _SPACED.sub(lambda one: re.sub(r"[ ._*|-]", "", one[0]) + " ", re.sub(r"[ ]{2,}", "\x00", piece)).replace(
-                "\x00", " "
-            )
-        )
-    if _ESCAPED.search(piece):
-        found.append(_unescaped(piece))
-    if _BROKEN.search(piece):
-        found.append(re.sub(r"(?<=\w)[*_~^`.|-]+(?=\w)", "", piece))
-    return found
+def _joined(piece: str) -> str:
+    parts = re.sub(r"[ ]{2,}", "\x00", piece)
+    return _SPACED.sub(lambda one: re.sub(r"[ ._*|-]", "", one[0]) + " ", parts).replace("\x00", " ")
+
+
+def _mended(piece: str) -> str:
+    return re.sub(r"(?<=\w)[*_~^`.|-]+(?=\w)", "", piece)
 
 
 def _unescaped(piece: str) -> str:
@@ -196,11 +197,16 @@ def _without_blobs(text: str) -> tuple[str, int]:
             said = decode(run)
             if said is not None and addresses(said):
                 text, removed = text.replace(run, "", 1), removed + 1
-    for stuffed in (_STUFFED, _STARS):
-        found = stuffed.search(text)
+    for stuffed, likely in ((_STUFFED, _repeats_a_number(text)), (_STARS, _STAR_SIGN.search(text) is not None)):
+        found = stuffed.search(text) if likely else None
         if found is not None and _same_mark(found[0]):
             text, removed = text[: found.start()] + text[found.end() :], removed + 1
     return text, removed
+
+
+def _repeats_a_number(text: str) -> bool:
+    found = Counter(re.findall(r"\d+", text))
+    return bool(found) and found.most_common(1)[0][1] >= 6
 
 
 def _same_mark(run: str) -> bool:
@@ -240,4 +246,23 @@ _ENCODED: tuple[tuple[re.Pattern[str], Callable[[str], str | None]], ...] = (
     (_BASE64, _from_base64),
     (_BINARY, _from_binary),
     (_HEX, _from_hex),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Disguise:
+    """``sign``: what suggests it in a piece; ``words``: one of them has to stand in the text; ``plain`` undoes it."""
+
+    sign: re.Pattern[str]
+    plain: Callable[[str], str]
+    words: frozenset[str] = frozenset()
+
+
+_DISGUISES = (
+    _Disguise(_ROT, lambda piece: codecs.decode(piece, "rot13"), _ROT_WORDS),
+    _Disguise(_BACK, lambda piece: piece[::-1], _BACK_WORDS),
+    _Disguise(_HAS_LEET, lambda piece: piece.translate(_LEET)),
+    _Disguise(_SPACED, _joined),
+    _Disguise(_ESCAPED, _unescaped),
+    _Disguise(_BROKEN, _mended),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -209,16 +210,24 @@ def _per_sentence(parts: Sequence[str], ground: str) -> tuple[float, float]:
     share of its sentences whose closest sentence of the ground agrees in words and differs in negation).
     """
     held = sentences(ground)[:_MOST_GROUND_SENTENCES]
-    sets = [set(content(stems(one))) for one in held]
-    doubled = [one | other for one, other in zip(sets, [*sets[1:], set()], strict=True)]
+    places: dict[str, set[int]] = {}
+    for at, one in enumerate(held):
+        for word in content(stems(one)):
+            places.setdefault(word, set()).add(at)
     best, flipped = [], 0
     for part in parts[:_MOST_SENTENCES]:
         said = set(content(stems(part)))
-        if not said or not sets:
+        if not said or not places:
             continue
-        best.append(max(len(said & one) for one in doubled) / len(said))
-        if len(said) >= 3:
-            shared, at = max((len(said & one), at) for at, one in enumerate(sets))
+        alone: Counter[int] = Counter()
+        doubled: Counter[int] = Counter()
+        for word in said:
+            found = places.get(word, set())
+            alone.update(found)
+            doubled.update(found | {at - 1 for at in found})
+        best.append(max(doubled.values(), default=0) / len(said))
+        if len(said) >= 3 and alone:
+            at, shared = max(alone.items(), key=lambda one: (one[1], one[0]))
             if shared >= 0.6 * len(said):
                 flipped += (_NEGATION.search(held[at]) is None) != (_NEGATION.search(part) is None)
     return sum(best) / len(best) if best else 0.0, flipped / max(1, len(parts))
