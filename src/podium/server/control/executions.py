@@ -97,9 +97,11 @@ async def start_execution(body: StartBody, services: ServicesDep) -> views.Json:
     return view(services.tracker.start(body.type, body.agent, body.timeout_s))
 
 
-@router.post("/executions/batch")
+@router.post("/executions/batch", responses=errors(e503="they could not be recorded; send them again"))
 async def change_executions(body: BatchBody, services: ServicesDep) -> views.Json:
-    """Many starts and completions at once. ``problems`` lists those that were refused; the others are done."""
+    """Many starts and completions at once. ``problems`` lists those that were refused; the others are durable when this
+    answers. A batch that got no answer may be sent again with ``again``.
+    """
     problems: list[views.Json] = []
     for place, change in enumerate(body.changes):
         try:
@@ -111,6 +113,7 @@ async def change_executions(body: BatchBody, services: ServicesDep) -> views.Jso
             problems.append({"place": place, "id": change.id, **said})
         if place % AT_ONCE == AT_ONCE - 1:
             await asyncio.sleep(0)
+    await services.tracker.flush()
     return {"done": len(body.changes) - len(problems), "problems": problems}
 
 
