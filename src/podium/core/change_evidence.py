@@ -38,11 +38,11 @@ def worth(weight: float, total: float, squares: float, weights_squared: float) -
     """(good, bad) right-or-wrong values that tell as much as scores with these sums of ``w``, ``wx``, ``wxx``, ``ww``."""
     n = weight * weight / weights_squared
     mean = total / weight
-    around = max(0.0, squares / weight - mean * mean) * n / max(1.0, n - 1.0)
+    around = max(0.0, squares / weight - mean * mean) * n * n / max(1.0, n - 1.0)
     p = (mean * n + 0.5) / (n + 1.0)
-    binary = p * (1.0 - p)
-    spread = min(binary, (around * n + PRIOR * binary) / (n + PRIOR))
-    counts = n * binary / spread
+    prior = PRIOR * p * (1.0 - p)
+    # against right-or-wrong values of this mean: eight perfect scores are eight right answers, and no more
+    counts = n / min(1.0, (around + prior) / (n * mean * (1.0 - mean) + prior))
     return counts * mean, counts * (1.0 - mean)
 
 

@@ -302,10 +302,12 @@ class Alerts:
     def problems(self) -> tuple[str, ...]:
         """What is open, in words, and error budgets that are used up."""
         found = [alert.says for alert in self.open()]
-        for task, standings in self.standings().items():
-            for one in standings:
-                if one.left is not None and one.left <= 0.0:
-                    found.append(alert_words.used_up(task, one))
+        found += [
+            alert_words.used_up(task, one)
+            for task, standings in self.standings().items()
+            for one in standings
+            if one.left is not None and one.left <= 0.0
+        ]
         if self._error is not None:
             found.append(f"alerts could not be written down: {self._error}")
         return tuple(found)
