@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
+
+from podium.domain.model import ModelVersion, Source
+from podium.runtime import Gateway
+from podium.services.background import Background
+from podium.services.judge.asking import ModelJudge
+from podium.services.meter import Meter
+from podium.services.onboarding import Registration
 
 Answer = tuple[int, bytes] | None
 """Status and body; ``None`` says nothing for ever."""
@@ -90,3 +99,26 @@ def marked(mark: str, likely: dict[str, float]) -> Answer:
     """``{"score": MARK}`` with the probabilities of its mark."""
     tokens = [('{"', {'{"': 1.0}), ("score", {"score": 1.0}), ('":', {'":': 1.0}), (" ", {" ": 1.0})]
     return reply(f'{{"score": {mark}}}', [*tokens, (mark, likely), ("}", {"}": 1.0})])
+
+
+async def add(gateway: Gateway, name: str, provider: str, location: str, **settings: object) -> ModelVersion:
+    source = Source(provider=provider, location=location, settings=MappingProxyType(settings))
+    order = Registration(name=name, version="1", source=source, activate=True)
+    version, _, problem = await gateway.services.onboarding.add(order, "test")
+    assert problem is None
+    return version
+
+
+def asker(gateway: Gateway, **limits: int) -> ModelJudge:
+    services = gateway.services
+    background = Background(
+        services.pool, Meter(services.clock), services.gateway.idleness, services.clock, lambda version: True
+    )
+    return ModelJudge(background, lambda version: None, **limits)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    deadline = time.monotonic() + timeout_s
+    for _ in iter(condition, True):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from judge_server import Answer, JudgeServer, marked, reply
+from judge_server import Answer, JudgeServer, add, asker, marked, reply, until
 from podium.config import Config
 from podium.domain.judgment import Judged, Rubric
-from podium.domain.model import ModelVersion, Source
+from podium.domain.model import ModelVersion
 from podium.runtime import Gateway
-from podium.services.background import Background
-from podium.services.judge.asking import MOST_CHARS, ModelJudge
-from podium.services.meter import Meter
-from podium.services.onboarding import Registration
+from podium.services.judge.asking import MOST_CHARS
 
 pytestmark = [pytest.mark.requirement("JDG-2"), pytest.mark.asyncio(loop_scope="module")]
 RUBRIC = Rubric(criterion="relevance", instructions="Does it do what was asked?\n\n5: yes\n1: no", digest="sha256:r")
@@ -51,29 +46,6 @@ async def serve(gateway: Gateway) -> AsyncIterator[Serve]:
     yield make
     for each in started:
         await each.stop()
-
-
-async def add(gateway: Gateway, name: str, provider: str, location: str, **settings: object) -> ModelVersion:
-    source = Source(provider=provider, location=location, settings=MappingProxyType(settings))
-    order = Registration(name=name, version="1", source=source, activate=True)
-    version, _, problem = await gateway.services.onboarding.add(order, "test")
-    assert problem is None
-    return version
-
-
-def asker(gateway: Gateway, **limits: int) -> ModelJudge:
-    services = gateway.services
-    background = Background(
-        services.pool, Meter(services.clock), services.gateway.idleness, services.clock, lambda version: True
-    )
-    return ModelJudge(background, lambda version: None, **limits)
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    for _ in iter(condition, True):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.005)
 
 
 # ------------------------------------------------------------ marks
