@@ -64,6 +64,7 @@ _TRANSCRIPT = re.compile(
     r"^\W{0,4}(?:example \d|(?:example|question|answer|q|a|user|human|input|output|response|task|prompt|beispiel|frage|antwort|ejemplo|pregunta|respuesta)\s?\d{0,3}\s*[:.)])",
     re.IGNORECASE,
 )
+_PROGRAM = re.compile(r"[=<>]=|\w\(|[{};]\s*$|^\s*(?:def|return|if|for|while) ")
 _FEWEST_WORDS = 7
 _FEW_WORDS = 12
 _SOME_WORDS = 30
@@ -166,7 +167,7 @@ def _plain_strength(piece: str, *, lenient: int, praised: bool) -> int:
     ):
         return 2
     if (
-        (mark and order and best and (who or about_self or forget or size <= _FEW_WORDS))
+        (mark and order and best and (who or about_self or forget or (size <= _FEW_WORDS and _commands(piece))))
         or (who and mark and (order or best))
         or (who and order and best and size <= _SOME_WORDS)
         or (about_self and mark and (best or order))
@@ -174,6 +175,13 @@ def _plain_strength(piece: str, *, lenient: int, praised: bool) -> int:
     ):
         return 2
     return int(frame or verdict is not None or (who and order) or (mark and (best or order)) or forget)
+
+
+def _commands(piece: str) -> bool:
+    """Whether a short piece begins with an order, and is no line of a program."""
+    if _PROGRAM.search(piece):
+        return False
+    return not piece.isascii() or bool(lists.kinds(" ".join(piece.split()[:4])) & lists.ORDER)
 
 
 def _joined(piece: str) -> str:

@@ -117,7 +117,7 @@ def measure(read: Read) -> dict[str, float]:
         "hits": share(hits, 0.25),
         "function": sum(one in FUNCTION for one in said) / size,
         "repeated": 1 - len(set(inner)) / max(1, len(inner)),
-        "repeated_runs": 1 - len(set(runs)) / max(1, len(runs)),
+        "repeated_runs": 1 - len(set(runs)) / len(runs) if runs else 0.0,
         "squeeze": min(1.0, len(zlib.compress(raw, 6)) / max(1, len(raw))) if len(raw) >= 40 else 1.0,
         "fillers": share(len(FILLER.findall(text)), 0.1),
         "hedges": share(len(HEDGE.findall(text)), 0.1),

@@ -26,7 +26,9 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = {
     CARD: re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])"),
     IBAN: re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"),
     MAIL: re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}\b"),
-    PHONE: re.compile(r"(?<![\w.-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,4}\)|\d{2,4})[ .-]\d{3,4}[ .-]\d{3,4}(?![\w-])"),
+    PHONE: re.compile(
+        r"(?<![\w.-])(?<!\d )(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,4}\)|\d{2,4})[ .-]\d{3,4}[ .-]\d{3,4}(?![\w-]|[ .]\d)"
+    ),
     NUMBER: re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"),
 }
 _KEY_SIGNS = (
@@ -88,7 +90,7 @@ def iban(value: str) -> bool:
 def _real(kind: str, value: str) -> bool:
     if kind == CARD:
         digits = re.sub(r"\D", "", value)
-        return 13 <= len(digits) <= 19 and digits[0] in "3456" and len(set(digits)) > 2 and luhn(digits)
+        return 13 <= len(digits) <= 19 and digits[0] in "3456" and len(set(digits)) > 1 and luhn(digits)
     if kind == IBAN:
         return iban(value.replace(" ", ""))
     if kind == MAIL:

@@ -20,7 +20,7 @@ from podium.domain.judgment import Judged
 SIGNS = ("error", "empty", "refusal", "loop", "cut-off", "schema")
 _TAIL = 1500
 _LOOP_BYTES = 600
-_LOOP_RATIO = 0.12
+_LOOP_RATIO = 0.07
 _CYCLE = re.compile(r"(.{1,80}?)\1{5,}\s*.{0,80}\Z", re.DOTALL)
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
@@ -53,7 +53,7 @@ def loops(text: str) -> bool:
     tail = text[-_TAIL:].encode("utf-8", "replace")
     if len(tail) < _LOOP_BYTES:
         return len(tail) >= 60 and _cycles(text[-240:])
-    return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail) and len(set(text[-_TAIL:].split())) >= 1
+    return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
 
 
 def misfit(output: str, schema: Mapping[str, object]) -> str | None:
