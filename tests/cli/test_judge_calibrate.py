@@ -45,7 +45,7 @@ def podium(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return run
 
 
-def padded(n: int = 120, seed: int = 1) -> list[dict[str, Any]]:
+def padded(n: int = 80, seed: int = 1) -> list[dict[str, Any]]:
     """Sentences with and without padding; people call the padded ones worse, one time in ten the other way round."""
     rng, rows = random.Random(seed), []
     for number in range(n):
@@ -68,7 +68,7 @@ def row(number: object, criterion: str, output: str, human: float, **more: objec
     return {**made, "output": output, "human": human, "human_scale": "0 or 1", **more}
 
 
-def pairs(n: int = 60, seed: int = 2) -> list[dict[str, Any]]:
+def pairs(n: int = 40, seed: int = 2) -> list[dict[str, Any]]:
     """Pairs of which the one without padding is better."""
     rng, rows = random.Random(seed), []
     for number in range(n):
@@ -101,7 +101,7 @@ def test_json_holds_the_figures_of_each_criterion_and_judge(podium: Run, tmp_pat
     assert [(one["criterion"], one["judge"]) for one in found] == [("minimality", "rules"), ("minimality", "stack")]
     for one in found:
         assert set(KEYS) <= set(one)
-        assert one["n"] == one["outputs"] == 120
+        assert one["n"] == one["outputs"] == 80
         assert one["invalid"] == 0
         assert one["judgments_per_s"] > 0
         assert 0.6 < one["auc"] <= 1.0
@@ -109,28 +109,28 @@ def test_json_holds_the_figures_of_each_criterion_and_judge(podium: Run, tmp_pat
         assert low < one["auc"] < high
         assert one["informative"] is True
         assert one["ece_after"] < 0.2
-        assert one["datasets"]["made"]["n"] == 120
+        assert one["datasets"]["made"]["n"] == 80
         assert "a label passes from 0.7" in one["label_rule"]
 
 
 def test_plain_and_packed_files_give_the_same_figures_every_time(podium: Run, tmp_path: Path) -> None:
     plain, packed = write(tmp_path / "a.jsonl", padded()), write(tmp_path / "b.jsonl.gz", padded())
-    first, second, third = (results(podium, file, "--judge", "rules")[0] for file in (plain, packed, packed))
-    for one in (first, second, third):
+    first, second = (results(podium, file, "--judge", "rules")[0] for file in (plain, packed))
+    for one in (first, second):
         del one["judgments_per_s"]
-    assert first == second == third
+    assert first == second
 
 
 def test_pairs_are_measured_by_which_output_scores_higher(podium: Run, tmp_path: Path) -> None:
     found = results(podium, write(tmp_path / "pairs.jsonl", pairs()), "--judge", "rules")[0]
-    assert found["n"] == 60
-    assert found["outputs"] == 120
-    assert found["pairs"]["n"] == 60
+    assert found["n"] == 40
+    assert found["outputs"] == 80
+    assert found["pairs"]["n"] == 40
     assert found["pairs"]["right"] > 0.9
     assert found["auc"] > 0.9
     both = results(podium, write(tmp_path / "both.jsonl", padded() + pairs()), "--judge", "rules")[0]
-    assert both["n"] == 180
-    assert both["calibration"]["n"] == 120
+    assert both["n"] == 120
+    assert both["calibration"]["n"] == 80
 
 
 def test_graded_labels_are_ranked_too_and_the_pass_rule_is_said(podium: Run, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_where_all_labels_pass_the_mark_their_median_divides_them(podium: Run, t
     rows = [{**one, "human": 0.85 + 0.1 * one["human"] + 0.05 * rng.random()} for one in padded()]
     found = results(podium, write(tmp_path / "high.jsonl", rows), "--judge", "rules")[0]
     assert "the median" in found["label_rule"]
-    assert 50 <= found["positives"] <= 70
+    assert 30 <= found["positives"] <= 50
 
 
 def test_people_get_a_table_and_what_it_cannot_say(podium: Run, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_what_is_saved_is_applied_by_whoever_reads_it(podium: Run, tmp_path: Pat
     assert [one["judge"] for one in json.loads(out)["saved"]] == ["rules", "stack"]
     kept = stored(home)
     assert set(kept) == {"rules", "stack"}
-    assert kept["rules"].n == 120
+    assert kept["rules"].n == 80
     assert kept["rules"].at > 0
     assert kept["rules"].informative
     assert not kept["rules"].forced
@@ -325,7 +325,7 @@ def test_missing_optional_columns_and_a_boolean_label_are_fine(podium: Run, tmp_
     for one in rows:
         for name in ("dataset", "task", "human_scale"):
             del one[name]
-    assert results(podium, write(tmp_path / "short.jsonl", rows), "--judge", "rules")[0]["n"] == 120
+    assert results(podium, write(tmp_path / "short.jsonl", rows), "--judge", "rules")[0]["n"] == 80
 
 
 def test_a_criterion_of_ones_own_without_ground_says_that_nobody_scored(podium: Run, tmp_path: Path) -> None:

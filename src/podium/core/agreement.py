@@ -20,7 +20,7 @@ Statistic = Callable[[Floats], float | None]
 """Of row weights; ``None`` where it has no value under them."""
 BINS = 10
 """Bins of equal width on [0, 1] in ``ece`` and in reliability diagrams."""
-DRAWS = 1000
+DRAWS = 500
 LEVEL = 0.95
 
 
@@ -105,9 +105,14 @@ def kappa(first: Ints | Bools, second: Ints | Bools, weights: Floats | None = No
     if total <= 0:
         return None
     agreed = float(weights @ (first == second)) / total
-    chance = 0.0
-    for category in np.unique(np.concatenate([first, second])):
-        chance += float(weights @ (first == category)) * float(weights @ (second == category)) / total**2
+    if first.dtype == np.bool_ and second.dtype == np.bool_:
+        one, two = float(weights @ first) / total, float(weights @ second) / total
+        chance = one * two + (1.0 - one) * (1.0 - two)
+    else:
+        categories = np.unique(np.concatenate([first, second]))
+        chance = (
+            sum(float(weights @ (first == one)) * float(weights @ (second == one)) for one in categories) / total**2
+        )
     return None if chance >= 1.0 - 1e-12 else float((agreed - chance) / (1.0 - chance))
 
 
