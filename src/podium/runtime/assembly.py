@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from podium._version import __version__
 from podium.config import Config
+from podium.config.export_key import export_key
 from podium.host import Host
 from podium.maintenance import Maintenance
 from podium.runtime.alerting import alerting
@@ -18,6 +20,7 @@ from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
 from podium.server.openai import DataPlane
 from podium.services.alerts import Alerts
+from podium.services.export import Exports
 from podium.services.judging import Judging
 from podium.services.plane import Services
 
@@ -115,6 +118,7 @@ class Parts:
             clock=base.clock,
             events=base.bus,
             event_log=base.store,
+            exports=Exports(base.store, lambda: export_key(base.config.home, os.environ)),
             webhooks=base.webhooks,
             providers=base.catalogue.get,
             provider_problems=lambda: base.catalogue.problems,

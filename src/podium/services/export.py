@@ -1,13 +1,14 @@
 """The training export: one row for each attempt at a request, as plain values, sealed into a chain of hashes.
 
 Owns what a row holds (``docs/export.md`` lists the columns) and its schema version. Ids are pseudonyms, tasks and
-versions keep their names; prompts, answers, comments and labels are not in it. Must not read the store or write files.
+versions keep their names; prompts, answers, comments and labels are not in it. Must not write files or know SQL.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,16 @@ from podium.core.pseudonyms import Pseudonyms
 from podium.domain.cost import Cost
 from podium.domain.decision import Candidate, Choice, Feedback
 from podium.domain.judgment import Judgment
-from podium.ports import RecordedAttempt
+from podium.errors import NotFound, Overloaded
+from podium.ports import ExportStore, Extent, RecordedAttempt, Window
 
 SCHEMA = "podium.execution/1"
 """Goes up by one when a column changes its meaning or goes away; columns may be added without."""
 _MOST_PARTS = 256
+MOST_AT_ONCE = 2
+"""Exports a gateway streams at the same time."""
+STEP = 200
+"""Places of the record read at a time for a stream: about 10 ms of work."""
 
 Row = dict[str, Any]
 
@@ -134,6 +140,45 @@ class Exporter:
             found = _Parts(choice, offered(choice), considered, canonical(considered))
             self._parts[id(choice)] = found
         return found
+
+
+class Exports:
+    """Exports of a running gateway, a few at a time. ``key`` reads the key of the pseudonyms, made on first use."""
+
+    def __init__(self, store: ExportStore, key: Callable[[], bytes]) -> None:
+        self._store = store
+        self._key = key
+        self._open = 0
+
+    async def stream(self, window: Window) -> AsyncGenerator[bytes, None]:
+        """JSON lines, some at a time.
+
+        Raises ``NotFound`` when there is nothing to export, ``Overloaded`` when ``MOST_AT_ONCE`` are under way.
+        """
+        if self._open >= MOST_AT_ONCE:
+            raise Overloaded(f"{MOST_AT_ONCE} exports are under way; try again when one has ended", retry_after_s=30)
+        exporter = Exporter(Pseudonyms(await asyncio.to_thread(self._key)))
+        within = await self._store.export_extent(window)
+        if within.attempts == 0:
+            raise NotFound("there is nothing to export: no attempt at a request is on record for this choice")
+        return self._lines(exporter, window, within)
+
+    async def _lines(self, exporter: Exporter, window: Window, within: Extent) -> AsyncGenerator[bytes, None]:
+        """Rows are made in a thread, so that requests are not held up; what is read is bounded by the reader's pace."""
+        self._open += 1
+        try:
+            for after in range(within.first - 1, within.last, STEP):
+                found = await self._store.export_piece(window, after, min(after + STEP, within.last))
+                lines = await asyncio.to_thread(_joined, exporter.push(found))
+                if lines:
+                    yield lines
+            yield _joined(exporter.end())
+        finally:
+            self._open -= 1
+
+
+def _joined(rows: Iterable[Sealed]) -> bytes:
+    return b"".join(one.line + b"\n" for one in rows)
 
 
 def sealed(attempts: Iterable[RecordedAttempt], exporter: Exporter) -> Iterator[Sealed]:

@@ -12,6 +12,7 @@ from podium.services.benchmark import Benchmarks
 from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.events import EventBus
+from podium.services.export import Exports
 from podium.services.gateway import Gateway
 from podium.services.judging import Judging
 from podium.services.learner import Learner
@@ -55,6 +56,7 @@ class Services:
     clock: Clock
     events: EventBus
     event_log: EventLog
+    exports: Exports
     webhooks: Webhooks
     providers: Callable[[str], Provider]
     provider_problems: Callable[[], Mapping[str, str]]

@@ -17,6 +17,7 @@ from podium.server.control import (
     classification,
     events,
     executions,
+    exporting,
     insight,
     instances,
     judgments,
@@ -48,6 +49,7 @@ def create_app(services: Services) -> FastAPI:
         judgments.router,
         executions.router,
         events.router,
+        exporting.router,
         benchmarks.router,
     ):
         app.include_router(router, prefix="/api/v1")
