@@ -172,10 +172,14 @@ class Budget:
 
     def look(self, now: float) -> tuple[Turn, ...]:
         """Which budgets began to burn since the last look, and which do so no more."""
+        self._pour(now)
+        six = self._hours.last(6 * HOUR, self._latest)
+        if not self._hot and not any(six[place] for _, place in _PLACES.values()):
+            return ()
         found = []
-        for standing in self.standings(now):
-            for burn in standing.burns:
-                key = (standing.aspect, burn.speed)
+        for aspect, burns in self._burn_rates(six).items():
+            for burn in burns:
+                key = (aspect, burn.speed)
                 if not burn.burning and self._burns(burn):
                     self._hot[key] = self._latest
                 elif burn.burning and (burn.short or 0.0) > burn.limit / 2:
@@ -185,7 +189,7 @@ class Budget:
                     del self._hot[key]
                 else:
                     continue
-                found.append(Turn(aspect=standing.aspect, burn=burn))
+                found.append(Turn(aspect=aspect, burn=burn))
         return tuple(found)
 
     def resume(self, aspect: Aspect, speed: str, now: float) -> None:
@@ -207,16 +211,10 @@ class Budget:
         now = self._latest
         window_s = self.objectives.window_s
         days = self._days.last(window_s, now)
-        five, half, hour = (self._minutes.last(span, now) for span in (5 * MINUTE, 30 * MINUTE, HOUR))
-        six = self._hours.last(6 * HOUR, now)
         found = []
-        for aspect, allowed in self.objectives.allowed().items():
+        for aspect, burns in self._burn_rates(self._hours.last(6 * HOUR, now)).items():
             events, bad = (days[place] for place in _PLACES[aspect])
-            burns = (
-                self._burn(aspect, allowed, "fast", HOUR, 5 * MINUTE, hour, five),
-                self._burn(aspect, allowed, "slow", 6 * HOUR, 30 * MINUTE, six, half),
-            )
-            objective = self.objectives.of(aspect)
+            allowed, objective = self.objectives.allowed()[aspect], self.objectives.of(aspect)
             assert objective is not None, "only objectives that are set allow something"
             found.append(
                 Standing(
@@ -231,6 +229,16 @@ class Budget:
                 )
             )
         return tuple(found)
+
+    def _burn_rates(self, six: list[float]) -> Mapping[Aspect, tuple[Burn, ...]]:
+        five, half, hour = (self._minutes.last(span, self._latest) for span in (5 * MINUTE, 30 * MINUTE, HOUR))
+        return {
+            aspect: (
+                self._burn(aspect, allowed, "fast", HOUR, 5 * MINUTE, hour, five),
+                self._burn(aspect, allowed, "slow", 6 * HOUR, 30 * MINUTE, six, half),
+            )
+            for aspect, allowed in self.objectives.allowed().items()
+        }
 
     def _burn(
         self,
