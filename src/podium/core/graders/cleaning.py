@@ -13,9 +13,9 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-MOST_CHARS = 6_000
+MOST_CHARS = 4_000
 """Of an answer or a prompt. Longer texts are cut to their first three quarters and last quarter of this."""
-MOST_GROUND_CHARS = 12_000
+MOST_GROUND_CHARS = 10_000
 """Of a context."""
 _DROPPED = {
     code: None

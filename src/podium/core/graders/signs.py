@@ -14,10 +14,11 @@ from itertools import pairwise
 
 from podium.core.graders import schema as schemas
 from podium.core.graders.cleaning import clip, content, stems
-from podium.core.graders.speech import HEAD_CHARS, REFUSAL
+from podium.core.graders.speech import REFUSAL
 from podium.domain.judgment import Judged
 
 SIGNS = ("error", "empty", "refusal", "loop", "cut-off", "schema")
+_HEAD_CHARS = 200
 _TAIL = 1500
 _LOOP_BYTES = 600
 _LOOP_RATIO = 0.07
@@ -37,7 +38,7 @@ def signals(item: Judged, *, answered: bool = True) -> tuple[str, ...]:
         if answered:
             found.append("empty")
         return tuple(found)
-    if REFUSAL.search(head, 0, HEAD_CHARS):
+    if REFUSAL.search(head[:_HEAD_CHARS]):
         found.append("refusal")
     if loops(output):
         found.append("loop")
