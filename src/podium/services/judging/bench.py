@@ -18,7 +18,7 @@ from podium.core.judge_orders import BEST
 from podium.core.settling import Known, Settled, settle
 from podium.domain.judgment import RULES, Judged, Rubric, Verdict
 from podium.domain.model import ModelVersion
-from podium.errors import NotFound, PodiumError
+from podium.errors import PodiumError
 from podium.ports import Clock
 
 REQUESTS = 16
@@ -97,21 +97,25 @@ class Bench:
         """One of each criterion, in order. ``judge``: a version, ``auto``, or ``None`` for rules alone; ``ref`` gave the
         answer.
         """
+        rubrics = [self._rubric(criterion) for criterion in criteria]
         ruled = [await self._rule(item, criterion) for criterion in criteria]
         asked: list[Verdict | None] = [None] * len(criteria)
         if judge is not None:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(item, one, judge, ref, timeout_s)) for one in criteria]
-            asked = [task.result() for task in tasks]
+                tasks = [
+                    None if one is None else group.create_task(self._ask(item, one, judge, ref, timeout_s))
+                    for one in rubrics
+                ]
+            asked = [None if task is None else task.result() for task in tasks]
         return tuple(
             settle(
                 criterion,
                 [one for one in (rules, model) if one is not None],
                 self._known,
                 forced=forced,
-                mark=self._mark(criterion),
+                mark=None if rubric is None else rubric.pass_mark,
             )
-            for criterion, rules, model in zip(criteria, ruled, asked, strict=True)
+            for criterion, rubric, rules, model in zip(criteria, rubrics, ruled, asked, strict=True)
         )
 
     def check(self, criteria: Sequence[str], judge: str | None) -> None:
@@ -132,10 +136,10 @@ class Bench:
             _log.exception("a rule failed", criterion=criterion)
             return Verdict(criterion=criterion, judge=RULES, score=None, invalid="the rule failed; see the log")
 
-    async def _ask(self, item: Judged, criterion: str, judge: str, ref: str | None, timeout_s: float) -> Verdict | None:
+    async def _ask(self, item: Judged, rubric: Rubric, judge: str, ref: str | None, timeout_s: float) -> Verdict | None:
         """``None`` when there is nobody to ask."""
+        criterion = rubric.criterion
         try:
-            rubric = self._rubrics.get(criterion)
             version = self._pick(criterion, ref) if judge == BEST else self._named(judge)
         except PodiumError as error:
             self.problems[criterion] = error.message
@@ -153,10 +157,12 @@ class Bench:
         self._budget.spend((verdict.latency_ms or 0.0) / 1000, tokens, self._clock.monotonic())
         return verdict
 
-    def _mark(self, criterion: str) -> float | None:
+    def _rubric(self, criterion: str) -> Rubric | None:
+        """``None`` for one without a usable file; then rules alone judge it."""
         try:
-            return self._rubrics.get(criterion).pass_mark
-        except (NotFound, PodiumError):
+            return self._rubrics.get(criterion)
+        except PodiumError as error:
+            self.problems[criterion] = error.message
             return None
 
     def close(self) -> None:
