@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from podium.core.judging.fencing import binary, shortened
@@ -130,12 +131,13 @@ class ModelJudge:
         known = self._preferences.get(key)
         if known is not None:
             return replace(known, cached=True, latency_ms=None, input_tokens=0, output_tokens=0)
+        orders = ((item_a.output, item_b.output), (item_b.output, item_a.output))
         both = []
-        for first, second in ((item_a.output, item_b.output), (item_b.output, item_a.output)):
+        for first, second in orders:
             made = await self._ask(
                 judge,
                 rubric,
-                lambda room, one=first, two=second: pair_prompt(item_a, one, two, rubric, form_for(judge), room),  # type: ignore[misc]
+                partial(_pair, item_a, first, second, rubric, judge),
                 lambda said: read_letter(said.text or "", said.tokens),
                 LETTERS,
                 deadline_s,
@@ -198,6 +200,10 @@ def no_ground(item: Judged, rubric: Rubric) -> str | None:
     if rubric.needs_context and not (item.context or item.prompt).strip():
         return "there is no context to compare the output with"
     return None
+
+
+def _pair(item: Judged, first: str, second: str, rubric: Rubric, judge: ModelVersion, room: int) -> Prompt:
+    return pair_prompt(item, first, second, rubric, form_for(judge), room)
 
 
 def _who(judge: ModelVersion, rubric: Rubric) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ another version can: neither the judged version, nor one of the same model, nor 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from podium.domain.decision import Choice
 from podium.domain.model import Capability, ModelVersion
@@ -46,7 +47,7 @@ class JudgePicker:
         if chosen.ref not in kin:
             return chosen
         for without in (kin, frozenset({judged_ref})):
-            other = self._made(lambda out=without: self._policy.best(task, needs=NEEDS, without=out))  # type: ignore[misc]
+            other = self._made(partial(self._policy.best, task, needs=NEEDS, without=without))
             if other is not None:
                 return other
         return chosen if self._may_judge_itself else None
