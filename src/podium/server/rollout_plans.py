@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat
 from pydantic.config import JsonDict
 
 from podium.core.rollout_plan import LONGEST_S, MOST_SAMPLES, SMALLEST_SHARE, check_plan
@@ -19,7 +19,9 @@ _DEFAULT = RolloutPlan()
 def _field(name: str, says: str, **schema: float) -> float:
     """A number whose bounds stand in the document and are checked by ``check_plan``, which knows the better words."""
     extra: JsonDict = dict(schema.items())
-    made: float = Field(default=getattr(_DEFAULT, name), description=says, allow_inf_nan=False, json_schema_extra=extra)
+    made: float = Field(
+        default=getattr(_DEFAULT, name), description=says, strict=True, allow_inf_nan=False, json_schema_extra=extra
+    )
     return made
 
 
@@ -31,9 +33,12 @@ class PlanBody(BaseModel):
     start_share: float = _field("start_share", "The candidate's share in the first step.", **_SHARE)
     step_share: float = _field("step_share", "Added by every step.", **_SHARE)
     step_s: float = _field("step_s", "Length of a step.", **_SECONDS)
-    early: bool = Field(default=_DEFAULT.early, description="A step may end as soon as every metric is certain.")
+    early: bool = Field(
+        default=_DEFAULT.early, strict=True, description="A step may end as soon as every metric is certain."
+    )
     min_samples: int = Field(
         default=_DEFAULT.min_samples,
+        strict=True,
         description="Answers of the candidate a step needs.",
         json_schema_extra={"minimum": 1, "maximum": MOST_SAMPLES},
     )
@@ -46,15 +51,18 @@ class PlanBody(BaseModel):
         exclusiveMinimum=0,
         maximum=0.5,
     )
-    limits: dict[Metric, float] = Field(
+    limits: dict[Metric, StrictFloat] = Field(
         default_factory=lambda: dict(_DEFAULT.limits),
         description="Smallest ratio to the baseline that is let pass, by metric; others are only reported.",
     )
-    strict: bool = Field(default=_DEFAULT.strict, description="Also refuse what did worse before.")
+    strict: bool = Field(default=_DEFAULT.strict, strict=True, description="Also refuse what did worse before.")
     split: float = _field("split", "The candidate's share in mode ab.", **_SHARE)
     max_s: float = _field("max_s", "Mode ab ends after this.", **_SECONDS)
     validate_first: bool = Field(
-        default=_DEFAULT.validate, alias="validate", description="Run the task's validation set before any traffic."
+        default=_DEFAULT.validate,
+        alias="validate",
+        strict=True,
+        description="Run the task's validation set before any traffic.",
     )
 
 

@@ -64,7 +64,13 @@ def create_app(services: Services) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+        if first["type"] == "json_invalid":
+            detail = first.get("ctx", {}).get("error", first["msg"])
+            return _response(InvalidRequest(f"the body is no JSON, at character {first['loc'][-1]}: {detail}"))
+        parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+        where = ".".join(part for part in parts if "[" not in part)  # pydantic's own names of keys and union members
+        if first["type"] == "extra_forbidden":
+            return _response(InvalidRequest(f"{where}: there is no such field; /openapi.json has them", param=where))
         return _response(InvalidRequest(f"{where or 'body'}: {first['msg']}", param=where or None))
 
     @app.exception_handler(HTTPException)

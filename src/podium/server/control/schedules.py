@@ -109,7 +109,10 @@ def _order(body: ScheduleBody, services: Services, actor: str) -> Schedule:
     given += ["low_traffic"] if body.low_traffic else []
     if len(given) != 1:
         found = f"found {', '.join(given)}" if given else "found none"
-        raise InvalidRequest(f"say when by exactly one of cron, window, at, low_traffic; {found}", param="when")
+        raise InvalidRequest(
+            f"say when by exactly one of cron, window, at, low_traffic, or now by POST /api/v1/swaps/batch; {found}",
+            param="when",
+        )
     lasts = None if body.duration is None else openings.duration(body.duration)
     timezone, duration_s = body.timezone or "UTC", 3600.0 if lasts is None else lasts
     window = moment = low_traffic = None
