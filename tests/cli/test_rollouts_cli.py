@@ -194,7 +194,7 @@ def test_empty_lists_say_what_to_do_next(home: Path, podium: Run, monkeypatch: p
         (("swap", "t", "m@b", "--gradual", "--start", "some"), 2, "no percentage"),
         (("swap", "t", "m@b", "--gradual", "--limit", "quality"), 2, "METRIC=RATIO"),
         (("swap", "t", "m@b", "--gradual", "--limit", "beauty=1"), 2, "limits are for"),
-        (("swap", "t", "m@b", "--gradual", "--start", "300"), 1, "start_share"),
+        (("swap", "t", "m@b", "--gradual", "--start", "300"), 2, "up to 100"),
         (("swap", "t", "nobody@1", "--gradual"), 1, "nobody"),
         (("rollouts", "show", "nobody"), 1, "podium rollouts ls"),
         (("rollouts", "report", "nobody", "-o", "x.gif"), 2, ".svg"),

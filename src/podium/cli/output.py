@@ -58,10 +58,12 @@ def table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "nothing 
     if sys.stdout.isatty():
         from rich import box  # noqa: PLC0415 - only for people, and slow to import
         from rich.console import Console  # noqa: PLC0415 - same
-        from rich.table import Table  # noqa: PLC0415 - same
+        from rich.table import Column, Table  # noqa: PLC0415 - same
         from rich.text import Text  # noqa: PLC0415 - same
 
-        shown = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        # what comes first names the row and is typed or copied: it is never cut
+        first, *others = columns
+        shown = Table(Column(first, no_wrap=True), *others, box=box.SIMPLE_HEAD, pad_edge=False)
         for line in texts:
             shown.add_row(*(Text(value) for value in line))
         Console().print(shown)

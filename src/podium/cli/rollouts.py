@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -59,7 +60,7 @@ def ls(
         [
             one["id"], one["task"], f"{one['baseline']} → {one['candidate']}", one["plan"]["mode"],
             "concluded" if one["concluded"] else one["state"].replace("_", " "), f"{100 * one['share']:.3g} %",
-            output.age(one["requested_at"]), one["ending"],
+            output.age(one["requested_at"]), textwrap.shorten(one["ending"] or "", 80, placeholder=" …"),
         ]
         for one in found
     ]  # fmt: skip
@@ -186,11 +187,11 @@ async def resolve(podium: Podium, name: str) -> str:
 
     try:
         await podium.rollouts.show(name)
-    except NotFound as error:
+    except NotFound:
         found = await podium.rollouts.ls(name, limit=1)
         if not found:
             raise NotFound(
-                f"{error.message}, and no task {name!r} ever had one; `podium rollouts ls` lists all"
+                f"there is no rollout {name!r}, and no task of that name had one; `podium rollouts ls` lists all"
             ) from None
         return str(found[0]["id"])
     return name

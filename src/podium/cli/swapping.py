@@ -30,11 +30,14 @@ def seconds(text: str) -> float:
 
 
 def percent(text: str) -> float:
-    """``10`` or ``10%`` as a share. Raises ``typer.BadParameter``."""
+    """``10`` or ``10%`` as a share of 1. Raises ``typer.BadParameter``; in its words, as the server speaks of shares."""
     try:
-        return float(text.strip().removesuffix("%").strip()) / 100
+        value = float(text.strip().removesuffix("%").strip())
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no percentage; write 10 for 10 %") from None
+    if not 0 < value <= 100:  # also refuses NaN
+        raise typer.BadParameter(f"{text!r} is no percentage above 0 and up to 100; write 10 for 10 %")
+    return value / 100
 
 
 def limits_of(texts: list[str] | None) -> dict[str, float] | None:
@@ -157,7 +160,8 @@ def rollout(
         told = 0
         async for found in podium.rollouts.follow(name):
             for one in found["steps"][told:]:
-                output.note(f"{one['after'].replace('_', ' ')} {100 * one['share']:.3g} %: {one['reason']}")
+                why = f": {one['reason']}" if one["reason"] else ""
+                output.note(f"{one['after'].replace('_', ' ')} {100 * one['share']:.3g} %{why}")
             told = len(found["steps"])
         return await podium.rollouts.show(name)
 
