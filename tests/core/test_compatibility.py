@@ -71,7 +71,7 @@ def test_an_uncovered_task_blocks_in_strict_mode_only_and_warns_otherwise() -> N
     strict = check(incumbent=OLD, candidate=NEW, incumbent_evidence=history(20, 20), task="t", strict=True)
     assert not strict.compatible
     assert strict.gaps == ()
-    assert strict.strict_gaps == ("task t is not covered: no request of it was served yet",)
+    assert strict.strict_gaps == (f"task t is not covered: {NEW.ref} has served no request of it yet",)
 
 
 def test_a_version_specialised_in_the_task_covers_it_without_history() -> None:

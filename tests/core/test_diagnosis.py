@@ -109,6 +109,12 @@ def test_the_finding_of_a_missing_signal_says_how_many_since_when_and_the_exact_
     assert (found.count, found.since) == (100, NOW - 1_000)
 
 
+def test_a_bound_task_with_an_open_rollout_says_who_learns_meanwhile() -> None:
+    (found,) = diagnose_task(replace(ILL[Code.BOUND], trying="b@1"), NOW)
+    assert "but for b@1 in its rollout" in found.says
+    assert found.do.startswith("podium rollouts show")
+
+
 def test_problems_come_before_notes() -> None:
     ill = replace(ILL[Code.NO_QUALITY_SIGNAL], bound_to="a@1", able=("a@1",))
     found = diagnose_task(ill, NOW)

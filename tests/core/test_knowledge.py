@@ -117,6 +117,12 @@ def test_below_enough_observations_every_lesson_says_how_many_are_missing() -> N
     assert enhance_criteria(Criteria(), read_lessons(TaskKnowledge(), {})) == (Criteria(), ())
 
 
+def test_answers_that_are_all_of_one_length_are_not_called_too_few() -> None:
+    lessons = read_lessons(learn([("a@1", 100.0, 50, 0.5)] * (2 * ENOUGH)), {})
+    assert "of 30" not in lessons["preferred_length"].says
+    assert lessons["preferred_length"].says.endswith("they differ too little to tell")
+
+
 def test_patterns_of_success_are_shares_of_answered_requests() -> None:
     known = TaskKnowledge()
     rows = [(outcome(at=3600.0 * 9 + n, streamed=n % 4 == 0), n % 10 == 0) for n in range(100)]

@@ -23,7 +23,7 @@ from podium.core.sequential.means import Contrast, amount_bounds, clock, contras
 from podium.core.sequential.pairs import Pairs, pair_bounds
 from podium.core.sequential.quantiles import Histogram, difference_bounds, rate_bounds
 from podium.core.sequential.tallies import Tallies
-from podium.domain.rollout import MORE_IS_BETTER, Metric, Reading, RolloutPlan
+from podium.domain.rollout import MORE_IS_BETTER, Metric, Reading, RolloutMode, RolloutPlan
 
 Array = NDArray[np.float64]
 
@@ -115,6 +115,8 @@ def _reading(metric: Metric, seen: Evidence, plan: RolloutPlan) -> Reading:
         arm = "baseline" if counts[1] else "candidate"
         nobody, one = _NOTHING[metric]
         words = one.format(arm=arm) if any(counts) else nobody
+        if metric is Metric.LATENCY and plan.mode is RolloutMode.SHADOW:
+            words = "not compared in the shadow, where answers wait behind all users"
         return Reading(metric=metric, baseline_n=counts[0], candidate_n=counts[1], missing=words)
     limit = plan.limits.get(metric)
     view = _view(metric, seen, level_of(metric, plan), 1.0 if limit is None else limit, np.ones(1))

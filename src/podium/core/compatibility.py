@@ -55,7 +55,7 @@ def check(
     warnings += _warnings(incumbent, candidate, in_use_context)
     old_latency = history.mean_latency_ms(old)
     if latency is not None and old_latency is not None and latency > (SLOWER_RATIO - 1) * old_latency:
-        warnings.append(f"slower by {latency:,.0f} ms on average ({_counts(old, new)})")
+        warnings.append(f"slower by {_ms(latency)} on average ({_counts(old, new)})")
     if quality is not None and quality < 0:
         warnings.append(f"mean quality lower by {-quality:.3f} ({_counts(old, new)})")
     old_memory = old.memory_mb_max if incumbent_memory_mb is None else incumbent_memory_mb
@@ -93,7 +93,7 @@ def _gaps(candidate: ModelVersion, in_use_context: int, required: frozenset[str]
 def _strict_gaps(candidate: ModelVersion, old: Evidence, new: Evidence, task: str | None) -> list[str]:
     gaps = []
     if new.samples == 0 and not (task and (candidate.specialisation == task or task in candidate.tags)):
-        gaps.append(f"task {task or 'in question'} is not covered: no request of it was served yet")
+        gaps.append(f"task {task or 'in question'} is not covered: {candidate.ref} has served no request of it yet")
     before, after = history.success_rate(old), history.success_rate(new)
     if before is not None and after is not None and after < SUCCESS_RATIO * before:
         gaps.append(
@@ -129,6 +129,10 @@ def _energy_mwh(belief: Belief | None) -> float | None:
 def _counts(old: Evidence, new: Evidence) -> str:
     thin = f", fewer than {MIN_SAMPLES} on a side" if min(old.samples, new.samples) < MIN_SAMPLES else ""
     return f"{new.samples} against {old.samples} samples{thin}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
 def _change(before: float | None, after: float | None) -> float | None:

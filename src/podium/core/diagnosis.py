@@ -43,6 +43,8 @@ class TaskFacts:
     bound_to: str | None
     bound_since: float | None
     beliefs: Mapping[str, Belief]
+    trying: str | None = None
+    """The candidate of the rollout that is open on it."""
     request_id: str = "REQUEST_ID"
     """The newest request of it, where one is known."""
 
@@ -139,8 +141,12 @@ def _freedom(facts: TaskFacts) -> Iterator[Finding]:
         yield _note(
             facts,
             Code.BOUND,
-            f"bound to {facts.bound_to}{_since(facts.bound_since)}: other versions get no requests to learn from",
-            f"podium swap {facts.task} NAME@VERSION moves it; a binding stays until the next swap",
+            f"bound to {facts.bound_to}{_since(facts.bound_since)}: "
+            + (f"but for {facts.trying} in its rollout, " if facts.trying else "")
+            + "other versions get no requests to learn from",
+            f"podium rollouts show {facts.task} says how the rollout stands"
+            if facts.trying
+            else f"podium swap {facts.task} NAME@VERSION moves it; a binding stays until the next swap",
             since=facts.bound_since,
         )
     if len(facts.able) == 1:

@@ -273,6 +273,5 @@ def _lesson(name: str, value: float | str, unit: str, n: float, says: str, margi
 
 
 def _not_yet(name: str, unit: str, n: float, what: str, needed: int = ENOUGH) -> Lesson:
-    return Lesson(
-        name=name, value=None, unit=unit, n=int(n), confidence=0.0, says=f"not known yet: {n:.0f} of {needed} {what}"
-    )
+    lacking = f"{n:.0f} of {needed} {what}" if n < needed else f"{n:.0f} {what}, but they differ too little to tell"
+    return Lesson(name=name, value=None, unit=unit, n=int(n), confidence=0.0, says=f"not known yet: {lacking}")

@@ -43,4 +43,4 @@ def check(before: Lifecycle, after: Lifecycle, *, rollback: bool = False, reason
             raise InvalidRequest(f"bringing a {before} version back needs a reason; give one", param="reason")
         return
     legal = " or ".join(LEGAL[before]) or "nothing but active, by a rollback"
-    raise Conflict(f"a {before} version cannot become {after}; from {before} it may become {legal}")
+    raise Conflict(f"a version that is {before} cannot become {after}; from {before} it may become {legal}")

@@ -189,7 +189,8 @@ def _sole_owner(home: Path) -> Any:
     except OSError:
         handle.close()
         raise ConfigError(
-            f"another Podium is using {home}; talk to it with PODIUM_URL or choose another PODIUM_HOME",
+            f"another Podium is using {home}; if it is just starting, try again in a moment, else talk to it with "
+            "PODIUM_URL or choose another PODIUM_HOME",
             code="home_in_use",
             status=409,
         ) from None

@@ -64,6 +64,7 @@ def diagnose_one(services: Services, spec: TaskSpec, newest: Mapping[str, str] |
     except PodiumError as error:
         unable = error.message
     binding = services.swapper.binding(spec.name)
+    rollout = services.rollouts.on(spec.name)
     facts = TaskFacts(
         task=spec.name,
         requests=_requests(row),
@@ -77,6 +78,7 @@ def diagnose_one(services: Services, spec: TaskSpec, newest: Mapping[str, str] |
         bound_to=None if binding is None else binding.ref,
         bound_since=None if binding is None else binding.since,
         beliefs=services.selector.beliefs_on(spec.name),
+        trying=None if rollout is None else rollout.candidate,
         request_id=found.get(spec.name, "REQUEST_ID"),
     )
     return diagnose_task(facts, services.clock.now())
