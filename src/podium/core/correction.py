@@ -14,7 +14,10 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from podium.domain.judgment import Calibration
+
 Floats = npt.NDArray[np.float64]
+_PPI = "prediction-powered"
 _TOO_WEAK = 0.05
 """Sensitivity + specificity - 1 below which dividing by it says nothing."""
 
@@ -51,13 +54,12 @@ def rogan_gladen(
     name = "Rogan-Gladen"
     power = sensitivity + specificity - 1.0
     if n <= 0 or positives <= 0 or negatives <= 0:
-        missing = "it needs reported rows and labelled rows of both kinds"
-        return Corrected(value=None, low=None, high=None, reported=reported, method=name, missing=missing)
+        return _without(reported, name, "it needs reported rows and labelled rows of both kinds")
     z = NormalDist().inv_cdf(0.5 + level / 2)
     hits, rejects = (positives * sensitivity + 1) / (positives + 2), (negatives * specificity + 1) / (negatives + 2)
     if min(power, hits + rejects - 1.0) < _TOO_WEAK:
         missing = f"the judge passes good and bad answers nearly alike (sensitivity + specificity - 1 is {power:.2f})"
-        return Corrected(value=None, low=None, high=None, reported=reported, method=name, missing=missing)
+        return _without(reported, name, missing)
     seen = (n * reported + z * z / 2) / (n + z * z)
     share = (seen + rejects - 1.0) / (hits + rejects - 1.0)
     of_hits, of_rejects = hits * (1 - hits) / (positives + 2), rejects * (1 - rejects) / (negatives + 2)
@@ -97,29 +99,52 @@ class Moments:
 def ppi_mean(
     labelled: Moments, scores: Sequence[float], *, weights: Sequence[float] | None = None, level: float = 0.95
 ) -> Corrected:
-    """The mean label of the rows behind ``scores``, which nobody labelled.
+    """The mean label of the rows behind ``scores``, which nobody labelled. See ``ppi``.
 
-    Prediction-powered inference with tuned strength (PPI++, Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453):
-    strength · mean(scores) + mean(label - strength · score) over the labelled rows, where the strength minimises the
-    variance and lies in [0, 1]: a useless judge gets none, and the labelled rows alone remain. ``weights``: inverse
-    probabilities with which rows were sampled (self-normalised mean). The interval uses Student's quantile with the
-    labelled rows' degrees of freedom.
+    ``weights``: inverse probabilities with which rows were sampled (self-normalised mean).
     """
-    name, values = "prediction-powered", np.asarray(scores, dtype=np.float64)
-    if values.size < 2 or labelled.n < 2:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.size < 2:
         reported = float(values.mean()) if values.size else math.nan
-        missing = "it needs two labelled rows and two scores at least"
-        return Corrected(value=None, low=None, high=None, reported=reported, method=name, missing=missing)
+        return _without(reported, _PPI, "it needs at least two scores")
     mass = np.ones(values.size) if weights is None else np.asarray(weights, dtype=np.float64)
     mass = mass / mass.sum()
     reported = float(mass @ values)
     variance = float((mass**2) @ (values - reported) ** 2) * values.size / (values.size - 1)
-    strength = labelled.covariance / (labelled.score_variance + labelled.n * variance) if variance > 0 else 0.0
-    strength = min(1.0, max(0.0, strength))
+    return ppi(labelled, reported, variance, level=level)
+
+
+def ppi(labelled: Moments, reported: float, variance: float, *, level: float = 0.95) -> Corrected:
+    """The mean label behind a mean score ``reported`` whose sampling variance is ``variance``.
+
+    Prediction-powered inference with tuned strength (PPI++, Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453):
+    strength · reported + mean(label - strength · score) over the labelled rows, where the strength minimises the variance
+    and lies in [0, 1]: a useless judge gets none, and the labelled rows alone remain. The interval uses Student's quantile
+    with the labelled rows' degrees of freedom.
+    """
+    if labelled.n < 2:
+        return _without(reported, _PPI, "it needs at least two labelled rows")
+    whole = labelled.score_variance + labelled.n * variance
+    strength = min(1.0, max(0.0, labelled.covariance / whole)) if whole > 0 else 0.0
     value = strength * reported + labelled.label - strength * labelled.score
     rest = labelled.label_variance - 2 * strength * labelled.covariance + strength**2 * labelled.score_variance
     half = student(0.5 + level / 2, labelled.n - 1) * math.sqrt(strength**2 * variance + max(0.0, rest) / labelled.n)
-    return Corrected(value=_cut(value), low=_cut(value - half), high=_cut(value + half), reported=reported, method=name)
+    return Corrected(value=_cut(value), low=_cut(value - half), high=_cut(value + half), reported=reported, method=_PPI)
+
+
+def moments_of(calibration: Calibration) -> Moments | None:
+    """Of the rows a calibration was made from; ``None`` where it does not hold them."""
+    if calibration.moments is None:
+        return None
+    label, score, label_variance, score_variance, covariance = calibration.moments
+    return Moments(
+        n=calibration.n, label=label, score=score, label_variance=label_variance, score_variance=score_variance,
+        covariance=covariance,
+    )  # fmt: skip
+
+
+def _without(reported: float, method: str, missing: str) -> Corrected:
+    return Corrected(value=None, low=None, high=None, reported=reported, method=method, missing=missing)
 
 
 def student(probability: float, freedom: float) -> float:

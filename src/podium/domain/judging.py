@@ -82,3 +82,5 @@ class Tally:
     """Together; what was not measured counts as 0."""
     tokens: int
     last_at: float
+    calibrated: int = 0
+    """Scores that were given by a calibrated judge."""

@@ -132,6 +132,7 @@ def tallies(connection: Connection, task: str | None, since: float) -> tuple[Tal
             func.coalesce(func.sum(_table.c.latency_ms), 0.0),
             func.sum(tokens),
             func.max(_table.c.at),
+            func.count(case((_table.c.calibrated.is_(True), _table.c.score))),
         )
         .where(_table.c.at >= since)
         .group_by(*keys)
@@ -152,6 +153,7 @@ def tallies(connection: Connection, task: str | None, since: float) -> tuple[Tal
             latency_ms=row[12],
             tokens=row[13],
             last_at=row[14],
+            calibrated=row[15],
         )
         for row in connection.execute(query)
     )

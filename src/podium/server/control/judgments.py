@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from podium.core.correction import moments_of, ppi
 from podium.core.judge_orders import BEST, NOBODY
-from podium.core.sampling import hajek
+from podium.core.sampling import Estimate, hajek
 from podium.core.settling import Settled
 from podium.domain.judging import Tally
-from podium.domain.judgment import CRITERIA, OVERALL, Judged, Judgment, Verdict
+from podium.domain.judgment import CRITERIA, OVERALL, Calibration, Judged, Judgment, Verdict
 from podium.errors import InvalidRequest
 from podium.ports import JudgmentFilter, Page
 from podium.server import views
@@ -23,6 +24,7 @@ from podium.services.judging.pipeline import Judging, Ruling
 
 router = APIRouter(tags=["judging"])
 MOST_ITEMS = 256
+_NORMAL = 1.96
 AT_ONCE = 8
 """Items of one call that are judged at the same time."""
 
@@ -114,7 +116,7 @@ async def judgment_stats(
     since = 0.0 if hours is None else services.clock.now() - hours * 3600.0
     tallies = await services.judging.tallies(task, since)
     return {
-        "estimates": [_estimate(one) for one in tallies],
+        "estimates": [_estimate(one, services.judging.calibrations.of(one.judge, one.criterion)) for one in tallies],
         "costs": _costs(tallies),
         "live": live(services.judging, services.clock.monotonic()),
     }
@@ -216,7 +218,7 @@ def _judgment(one: Judgment) -> views.Json:
     return {**head, **rest, "raw": verdict.pop("score"), **verdict}
 
 
-def _estimate(one: Tally) -> views.Json:
+def _estimate(one: Tally, calibration: Calibration | None) -> views.Json:
     found = hajek(one.sums)
     return {
         "task": one.task,
@@ -231,10 +233,23 @@ def _estimate(one: Tally) -> views.Json:
         "high": found.high,
         "effective": found.effective,
         "stands_for": found.stands_for,
+        "corrected": _corrected(one, found, calibration),
         "seconds": one.latency_ms / 1000.0,
         "tokens": one.tokens,
         "last_at": one.last_at,
     }
+
+
+def _corrected(one: Tally, found: Estimate, calibration: Calibration | None) -> views.Json | None:
+    """The mean as people would have it, as far as the labelled rows are like these answers; ``None`` where the judge was not
+    calibrated when it gave all of the scores.
+    """
+    labelled = None if calibration is None else moments_of(calibration)
+    if labelled is None or found.mean is None or found.low is None or found.high is None or one.calibrated < one.sums.n:
+        return None
+    error = (found.high - found.low) / (2 * _NORMAL)
+    made = ppi(labelled, found.mean, error * error)
+    return {"mean": made.value, "low": made.low, "high": made.high, "method": made.method, "labels": labelled.n}
 
 
 def _costs(tallies: tuple[Tally, ...]) -> list[views.Json]:
