@@ -246,9 +246,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--answers", type=int, default=100, help="judged in a round of throughput")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a round of users")
+    parser.add_argument("--answers", type=int, default=40, help="judged in a round of throughput")
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of a round of users")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--answer-ms", type=float, default=20.0, help="what the model takes for an answer")
     parser.add_argument("--pause-ms", type=float, default=20.0, help="mean pause of a user")

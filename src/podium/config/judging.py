@@ -71,7 +71,7 @@ class Judging:
     )
     looks_per_s: Annotated[
         float, Meta(gt=0, description="Answers looked at for signs of trouble in a second, at most")
-    ] = 50.0
+    ] = 20.0
     at_once: Annotated[int, Meta(ge=1, le=64, description="Answers judged at the same time")] = 4
     timeout_s: Annotated[float, Meta(gt=0, description="Longest time a judge may take for one criterion")] = 60.0
     keep: Annotated[int, Meta(ge=100, description="Judgments kept at most")] = 100_000

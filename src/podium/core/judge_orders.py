@@ -40,7 +40,7 @@ class JudgeOrders:
     limits: Limits = field(default_factory=Limits)
     waiting: int = 2_000
     """Answers that may wait to be judged."""
-    looks_per_s: float = 50.0
+    looks_per_s: float = 20.0
     """Answers that are looked at for signs in a second, at most."""
     at_once: int = 4
     """Answers that are judged at the same time."""

@@ -42,6 +42,7 @@ def judging(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Judgin
         known=calibrations.of,
         budget=budget,
         clock=base.clock,
+        idleness=serving.gateway.idleness,
     )
     made = Judging(
         store=base.store,

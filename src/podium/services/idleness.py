@@ -23,6 +23,7 @@ class Idleness:
 
     def __init__(self) -> None:
         self._users = 0
+        self._arrivals = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._working: set[asyncio.Future[Any]] = set()
@@ -32,8 +33,18 @@ class Idleness:
         """Requests of users under way."""
         return self._users
 
+    async def calm(self, for_s: float) -> None:
+        """Return when no user's request has been under way for so long: work that is called off at once is only churn."""
+        while True:
+            await self.quiet()
+            before = self._arrivals
+            await asyncio.sleep(for_s)
+            if self._arrivals == before and not self._users:
+                return
+
     def entered(self) -> None:
         """A user's request begins."""
+        self._arrivals += 1
         self._users += 1
         if self._users == 1:
             self._quiet.clear()

@@ -20,9 +20,12 @@ from podium.domain.judgment import RULES, Judged, Rubric, Verdict
 from podium.domain.model import ModelVersion
 from podium.errors import PodiumError
 from podium.ports import Clock
+from podium.services.idleness import Idleness
 
 REQUESTS = 16
 """Requests to judges under way at once, over all answers."""
+PACE_S = 0.02
+"""Between two rules while users are served."""
 LONG = 20_000
 """Characters from which on rules run in a thread."""
 _log = structlog.get_logger("podium.judging")
@@ -70,6 +73,7 @@ class Bench:
         known: Known,
         budget: Budget,
         clock: Clock,
+        idleness: Idleness,
     ) -> None:
         self._grade = grade
         self._asking = asking
@@ -79,6 +83,8 @@ class Bench:
         self._known = known
         self._budget = budget
         self._clock = clock
+        self._idleness = idleness
+        self._one_rule = asyncio.Lock()
         self._places = asyncio.Semaphore(REQUESTS)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="podium-rules")
         self.problems: dict[str, str] = {}
@@ -128,8 +134,9 @@ class Bench:
     async def _rule(self, item: Judged, criterion: str) -> Verdict:
         try:
             if len(item.prompt) + len(item.output) + len(item.context or "") < LONG:
-                await asyncio.sleep(0)
-                return self._grade(item, criterion)
+                async with self._one_rule:  # a turn of the event loop holds one rule at most
+                    await asyncio.sleep(PACE_S if self._idleness.users else 0)
+                    return self._grade(item, criterion)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._grade, item, criterion)
         except Exception:  # noqa: BLE001 - whatever an answer does to a rule, the other judges go on

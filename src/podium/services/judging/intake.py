@@ -32,7 +32,7 @@ TEXT = frozenset({Endpoint.CHAT, Endpoint.COMPLETION})
 IN_HAND, IN_HAND_BYTES = 512, 32 * 1024 * 1024
 """Answers, and bytes of them, that may wait to be looked at."""
 RE_ASK = "re-ask"
-PACE_S = 0.02
+PACE_S = 0.04
 """Between two answers that are looked at while users are served."""
 STORE_RETRY_S = 1.0
 AT_ONCE = 64

@@ -36,8 +36,11 @@ from podium.services.judging.reading import clean
 from podium.services.observing import Answered
 from podium.services.recorder import Recorder
 
-PATIENCE_S = 2.0
-"""Rules go on after so long although users are served all the time; models on this machine wait on."""
+CALM_S = 0.05
+"""Judging begins when no user was served for so long."""
+PATIENCE_S, MODEL_PATIENCE_S = 2.0, 30.0
+"""It goes on after so long although users are served all the time: rules slowly, and models on other machines. Models on
+this machine wait on."""
 TRIES = 5
 """Times that an answer is taken up again because its judge could not be heard."""
 RETRY_S = 1.0
@@ -247,8 +250,8 @@ class Judging:
             await self._finished(waiting, forget=True)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                await self._idleness.quiet()
+            async with asyncio.timeout(PATIENCE_S if task.judge is None else MODEL_PATIENCE_S):
+                await self._idleness.calm(CALM_S)
         settled = await self._bench.judge(
             queued.item,
             task.criteria,
