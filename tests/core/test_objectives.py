@@ -37,7 +37,7 @@ class Task:
     def run(self, seconds: float, *, per_s: float = 0.5, bad: float = 0.0, seed: int = 1) -> list[tuple[float, Turn]]:
         rng, found, end = random.Random(seed), [], self.now + seconds
         while self.now < end:
-    X
+            self.now += 15.0
             for _ in range(round(15.0 * per_s + rng.random() - 0.5)):
                 self.budget.outcome(self.now, rng.random() >= bad, 100.0)
             found += [(self.now, turn) for turn in self.budget.look(self.now)]

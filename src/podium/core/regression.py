@@ -147,7 +147,8 @@ class Watched:
         found: list[Change] = []
         outcomes, scores = self.outcomes, self.scores
         if outcomes.fresh[_N]:
-            if outcomes.known:
+            # a block without anything bad makes nothing look worse than at the last look
+            if outcomes.known and (self.worse or outcomes.fresh[_FAILED] or outcomes.fresh[_SLOW]):
                 failing, slow = self._suspects()
                 found += self._compare(outcomes, Aspect.ERRORS, failing, self._errors, self._fewer_errors)
                 found += self._compare(outcomes, Aspect.LATENCY, slow, self._slower, self._fast_again)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 
 class Cause(StrEnum):
@@ -49,7 +48,7 @@ class Alert:
     closed_at: float | None = None
     ending: str | None = None
     """Why it was closed, in words."""
-    kept: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    kept: Mapping[str, float] = field(default_factory=dict)
     """What a restart needs to tell when it is over."""
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 import structlog
 
 from podium.core import alert_words
-from podium.core.history import CLIENT_LEFT, NOT_ITS_DOING
+from podium.core.history import NOT_ITS_DOING
 from podium.core.objectives import DAY, HOUR, Objectives, Standing, Turn
 from podium.core.regression import Change, Limits, Watched
 from podium.domain.alert import Alert, Aspect, Cause
@@ -24,7 +24,7 @@ from podium.domain.evidence import Evidence
 from podium.domain.swap import Event
 from podium.errors import StoreError
 from podium.ports import AlertStore, Clock, Page
-from podium.services.budgets import Budgets
+from podium.services.budgets import EXCUSED, Budgets
 from podium.services.learner import WEIGHTS
 
 Key = tuple[str, str]
@@ -73,7 +73,7 @@ class Alerts:
         """Requests ended. Quick; never raises."""
         with self._harmless():
             touched: dict[Key, Watched] = {}
-            budgets = self.budgets
+            budgets, now = self.budgets.live, self._clock.monotonic()
             for decision, outcome in pairs:
                 error = outcome.error
                 if error is None or error not in NOT_ITS_DOING:
@@ -83,8 +83,14 @@ class Alerts:
                         watched = touched[key] = self._watch(key)
                     if watched.outcome(outcome.success, outcome.latency_ms):
                         self._look(key, watched)
-                if outcome.task in budgets and error != CLIENT_LEFT:
-                    budgets.observed(decision, outcome)
+                budget = budgets.get(outcome.task) if budgets else None
+                if budget is None:
+                    continue
+                if error is not None and error in EXCUSED:
+                    self.budgets.excuse(outcome.decision_id)
+                else:
+                    again = decision.parent is not None and not self.budgets.excused(decision.parent)
+                    budget.outcome(now, outcome.success, outcome.latency_ms, again=again)
             self._trim()
 
     def scored(self, given: Feedback, earlier: Feedback | None = None) -> None:

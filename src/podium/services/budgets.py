@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from podium.core.history import CLIENT_LEFT
 from podium.core.objectives import HOUR, MINUTE, Budget, Objectives, Standing, Turn
 from podium.domain.alert import Aspect
-from podium.domain.decision import Decision, Outcome
 from podium.ports import AlertStore, Clock
 from podium.services.learner import WEIGHTS
 
@@ -23,40 +22,32 @@ _REMEMBERED = 10_000
 
 
 class Budgets:
-    """One per gateway. ``task in budgets``: it has objectives."""
+    """One per gateway. ``live``: by task. A fallback makes up for the attempt before it; both are one request."""
 
     def __init__(self, *, store: AlertStore, clock: Clock, objectives: Mapping[str, Objectives]) -> None:
         self._store = store
         self._clock = clock
         self.objectives = dict(objectives)
         now = clock.monotonic()
-        self._budgets = {task: Budget(one, now) for task, one in self.objectives.items()}
-        self._turn: deque[str] = deque(self._budgets)
+        self.live = {task: Budget(one, now) for task, one in self.objectives.items()}
+        self._turn: deque[str] = deque(self.live)
         self._excused: deque[str] = deque(maxlen=_REMEMBERED)
         self._excused_ids: set[str] = set()
 
-    def __contains__(self, task: str) -> bool:
-        return task in self._budgets
-
-    def observed(self, decision: Decision, outcome: Outcome) -> None:
-        """One attempt ended. A fallback makes up for the attempt before it; both are one request."""
-        if outcome.error is not None and outcome.error in EXCUSED:
-            self._excuse(outcome.decision_id)
-            return
-        again = decision.parent is not None and decision.parent not in self._excused_ids
-        now = self._clock.monotonic()
-        self._budgets[outcome.task].outcome(now, outcome.success, outcome.latency_ms, again=again)
-
-    def _excuse(self, decision_id: str) -> None:
+    def excuse(self, decision_id: str) -> None:
         """A fallback of this attempt is the first that counts."""
         if len(self._excused) == _REMEMBERED:
             self._excused_ids.discard(self._excused[0])
         self._excused.append(decision_id)
         self._excused_ids.add(decision_id)
 
+    def excused(self, decision_id: str) -> bool:
+        """It failed by the caller's own doing."""
+        return decision_id in self._excused_ids
+
     def scored(self, task: str, value: float, weight: float) -> None:
         """An answer was scored, in [0, 1]."""
-        budget = self._budgets.get(task)
+        budget = self.live.get(task)
         if budget is not None:
             budget.score(self._clock.monotonic(), value, weight)
 
@@ -66,12 +57,12 @@ class Budgets:
         for _ in range(min(LOOKED_AT, len(self._turn))):
             task = self._turn[0]
             self._turn.rotate(-1)
-            for turn in self._budgets[task].look(now):
+            for turn in self.live[task].look(now):
                 yield task, turn
 
     def resume(self, task: str, aspect: Aspect, speed: str) -> bool:
         """Its alert was open when the last run ended; False: there is no such objective now."""
-        budget = self._budgets.get(task)
+        budget = self.live.get(task)
         if budget is None or aspect not in budget.objectives.allowed():
             return False
         budget.resume(aspect, speed, self._clock.monotonic())
@@ -80,7 +71,7 @@ class Budgets:
     def standings(self) -> Mapping[str, tuple[Standing, ...]]:
         """Every objective, by task."""
         now = self._clock.monotonic()
-        return {task: budget.standings(now) for task, budget in sorted(self._budgets.items())}
+        return {task: budget.standings(now) for task, budget in sorted(self.live.items())}
 
     async def configure(self, objectives: Mapping[str, Objectives]) -> frozenset[str]:
         """Put others in force; returns the tasks whose objectives are others now or gone."""
@@ -92,16 +83,16 @@ class Budgets:
         now = self._clock.monotonic()
         self.objectives = dict(objectives)
         for task in changed:
-            self._budgets.pop(task, None)
+            self.live.pop(task, None)
             if task in objectives:
-                self._budgets[task] = Budget(objectives[task], now)
-        self._turn = deque(self._budgets)
+                self.live[task] = Budget(objectives[task], now)
+        self._turn = deque(self.live)
         await self._recall([task for task in objectives if task in changed])
         return changed
 
     async def recall(self) -> None:
         """Read what earlier runs recorded. Raises ``StoreError``."""
-        await self._recall(list(self._budgets))
+        await self._recall(list(self.live))
 
     async def _recall(self, tasks: list[str]) -> None:
         by_window: dict[float, list[str]] = {}
@@ -122,6 +113,6 @@ class Budgets:
             weights=WEIGHTS,
         )
         for piece in pieces:
-            budget = self._budgets.get(piece.task)
+            budget = self.live.get(piece.task)
             if budget is not None:
                 budget.remember(now - max(0.0, wall - piece.at), piece.sums, days=days)
