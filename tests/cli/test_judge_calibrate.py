@@ -156,6 +156,15 @@ def test_where_all_labels_pass_the_mark_their_median_divides_them(podium: Run, t
     assert 30 <= found["positives"] <= 50
 
 
+def test_outputs_to_one_and_the_same_prompt_are_measured_too(podium: Run, tmp_path: Path) -> None:
+    rows = [{**one, "context": "Say where the bridge is."} for one in padded()]
+    found = results(podium, write(tmp_path / "one.jsonl", rows), "--judge", "rules")[0]
+    assert found["n"] == 80
+    low, high = found["intervals"]["auc"]
+    assert 0.5 < low < found["auc"] < high
+    assert found["intervals"]["kappa"][0] < found["kappa"] < found["intervals"]["kappa"][1]
+
+
 def test_people_get_a_table_and_what_it_cannot_say(podium: Run, tmp_path: Path) -> None:
     rng = random.Random(5)
     noise = [{**one, "id": f"n{number}", "human": float(rng.random() < 0.5)} for number, one in enumerate(padded())]

@@ -9,12 +9,14 @@ Ints = npt.NDArray[np.int64]
 
 
 def folds(passed: npt.NDArray[np.bool_], groups: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """The fold (from 0) of each row. Fewer than ``count`` folds where there are fewer groups.
+    """The fold (from 0) of each row. With fewer groups than folds they cannot be kept together, and each row is its own.
 
     Groups are shuffled, ordered by their share of passed rows and dealt out one by one, so that every fold has about
     the same mix.
     """
     names, place = np.unique(groups, return_inverse=True)
+    if names.size < count:
+        names, place = np.arange(groups.size), np.arange(groups.size)
     sizes = np.bincount(place)
     rates = np.bincount(place, passed) / sizes
     order = rng.permutation(names.size)

@@ -16,7 +16,7 @@ import numpy as np
 
 from podium.core import agreement
 from podium.core.agreement import Bin, Interval
-from podium.core.calibration import Fitted, Kind, calibrate
+from podium.core.calibration import OUTER, Fitted, Kind, calibrate
 from podium.core.graders import grade
 from podium.core.held_out import Figures, HeldOut, figures, joined
 from podium.core.human_scale import PASS_MARK, PassRule, pass_rule, passed
@@ -215,13 +215,14 @@ class _Row:
 
 
 def _rows(scored: Scored, mark: float | None) -> tuple[list[_Row], PassRule]:
-    """Outputs to the same prompt depend on each other: they are of one group."""
+    """Outputs to the same prompt depend on each other and are of one group, unless there are too few prompts to split by."""
     rule, names, scores = pass_rule(scored.rows, mark), dict[str, int](), iter(scored.verdicts)
+    prompts = {row.context for row in scored.rows if row.context}
     return [
         _Row(
             number=number,
             dataset=row.dataset,
-            group=names.setdefault(row.context or row.id, len(names)),
+            group=names.setdefault(row.context if row.context and len(prompts) >= OUTER else row.id, len(names)),
             level=row.scale.level(row.human),
             passed=passed(row, rule),
             raw=tuple(next(scores).score for _ in row.items),
