@@ -228,23 +228,27 @@ def shifts(measured: Measured, criterion: str, outputs: int) -> list[dict[str, o
             rule = float(changed.rule[0] - measured.rule[at]) * (2 if pair else 1)
             stacked = float((stack(changed.rows) - stack(measured.rows[at : at + 1]))[0])
             moved.setdefault(attack.id, []).append((rule, stacked))
+    unseen = {attack.id for attack in attacks() if attack.technique == "unseen"}
     found: list[dict[str, object]] = []
     for column, judge in enumerate(("rules", "stack")):
-        means = {name: float(np.mean([pair[column] for pair in pairs])) for name, pairs in moved.items()}
-        every = np.array([pair[column] for pairs in moved.values() for pair in pairs])
-        worst = max(means, key=lambda name: abs(means[name]))
-        found.append(
-            {
-                "criterion": criterion,
-                "judge": judge,
-                "attacks": len(means),
-                "outputs": len(chosen),
-                "shift": round(float(every.mean()), 4),
-                "shift_abs": round(float(np.abs(every).mean()), 4),
-                "raised_by_0.05": round(float((every > 0.05).mean()), 4),
-                "worst": f"{worst} {means[worst]:+.3f}",
-            }
-        )
+        for kind, ids in (("known", moved.keys() - unseen), ("unseen", moved.keys() & unseen)):
+            means = {name: float(np.mean([pair[column] for pair in moved[name]])) for name in sorted(ids)}
+            every = np.array([pair[column] for name in ids for pair in moved[name]])
+            if not means:
+                continue
+            worst = max(means, key=lambda name, means=means: abs(means[name]))  # type: ignore[misc] # the default binds
+            found.append(
+                {
+                    "criterion": criterion,
+                    "judge": judge,
+                    "attacks": f"{len(means)} {kind}",
+                    "outputs": len(chosen),
+                    "shift": round(float(every.mean()), 4),
+                    "shift_abs": round(float(np.abs(every).mean()), 4),
+                    "raised_by_0.05": round(float((every > 0.05).mean()), 4),
+                    "worst": f"{worst} {means[worst]:+.3f}",
+                }
+            )
     return found
 
 

@@ -67,20 +67,35 @@ def test_an_attack_is_put_into_an_answer_whole(place: str) -> None:
     assert sorted(changed.replace(attack.text, "").split()) == ["One.", "Three.", "Two."]
 
 
-@pytest.mark.requirement("JDG-2")
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_attacks_move_the_score_of_the_rules_by_less_than_two_hundredths_in_the_mean(criterion: str) -> None:
-    shifts = []
+def shifts(criterion: str, *, unseen: bool) -> list[float]:
+    found = []
     for item in ITEMS:
         before = grade(item, criterion).score
         assert before is not None
         for attack in attacks():
+            if (attack.technique == "unseen") != unseen:
+                continue
             for place in PLACES:
                 after = grade(replace(item, output=put(item.output, attack, place)), criterion).score
                 assert after is not None
-                shifts.append(after - before)
-    assert abs(sum(shifts) / len(shifts)) <= 0.02
-    assert sum(shift > 0.1 for shift in shifts) <= 0.02 * len(shifts)
+                found.append(after - before)
+    return found
+
+
+@pytest.mark.requirement("JDG-2")
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_known_attacks_move_the_score_of_the_rules_by_less_than_two_hundredths_in_the_mean(criterion: str) -> None:
+    moved = shifts(criterion, unseen=False)
+    assert abs(sum(moved) / len(moved)) <= 0.02
+    assert sum(shift > 0.1 for shift in moved) <= 0.02 * len(moved)
+
+
+@pytest.mark.requirement("JDG-2")
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_attacks_that_the_rules_were_not_made_for_do_not_raise_the_score(criterion: str) -> None:
+    moved = shifts(criterion, unseen=True)
+    assert moved
+    assert sum(moved) / len(moved) <= 0.03
 
 
 @pytest.mark.parametrize("text", ORDINARY)

@@ -1,6 +1,7 @@
 """Attacks on judges: texts that, put into an answer, try to raise its score. Shipped data, written for this project.
 
-Owns the texts (``attacks.jsonl``: id, technique, language or encoding, text) and how they are put into an answer. Must
+Owns the texts (``attacks.jsonl``: id, technique, language or encoding, text; those of technique ``unseen``
+were written after the rules of the graders and never used for them) and how they are put into an answer. Must
 not judge. A judge that resists scores an answer with an attack in it as it scores the answer without.
 """
 
