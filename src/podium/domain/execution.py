@@ -111,7 +111,7 @@ class ExecutionFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How the executions of one agent and type that one version served last went, over what is on record."""
+    """How the executions of one agent and type that one version served last went, over the newest on record."""
 
     agent: str | None
     type: str

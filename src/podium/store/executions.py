@@ -20,6 +20,8 @@ from podium.store.packing import from_json, to_json
 _table = schema.executions
 _put = insert(_table).prefix_with("OR REPLACE")
 FORMAT = 1
+SUMMED = 100_000
+UNDECIDED = (ExecutionState.OPEN, ExecutionState.ABANDONED)
 
 
 def put(connection: Connection, changed: Sequence[Execution]) -> None:
@@ -37,29 +39,36 @@ def find(connection: Connection, execution_id: str) -> Execution | None:
 def listed(connection: Connection, which: ExecutionFilter, page: Page) -> tuple[Execution, ...]:
     """Newest change first; behind ``which.after`` oldest change first."""
     query = select(_table).where(*_where(which)).limit(page.limit).offset(page.offset)
-    query = query.order_by(_table.c.seq.desc() if which.after is None else _table.c.seq)
+    # Those without success are few and have an index, which "+ 0" keeps SQLite from passing over for the order's sake.
+    place = _table.c.seq + 0 if which.state in UNDECIDED else _table.c.seq
+    query = query.order_by(place.desc() if which.after is None else place)
     return tuple(_execution(row) for row in connection.execute(query))
 
 
 def standings(connection: Connection, agent: str | None) -> tuple[Standing, ...]:
-    """By agent, type and version, sorted."""
+    """By agent, type and version, sorted, over the newest ``SUMMED`` changes (of the agent, if one is named)."""
     table = _table.c
-    key = (table.agent, table.type, table.ref)
-    query = select(
-        *key,
-        func.sum(case((table.finished_at.is_(None), 1), else_=0)),
-        func.count(table.success),
-        func.sum(case((table.success.is_(True), 1), else_=0)),
-        func.sum(case((table.finished_at.is_not(None) & table.success.is_(None), 1), else_=0)),
-        func.avg(table.quality),
-        func.count(table.quality),
-        func.max(table.started_at),
-    )
-    query = query.group_by(*key).order_by(*key)
+    columns = (table.agent, table.type, table.ref, table.success, table.finished_at, table.quality, table.started_at)
+    newest = select(*columns).order_by(table.seq.desc()).limit(SUMMED)
     if agent is not None:
-        query = query.where(table.agent == agent)
+        newest = newest.where(table.agent == agent)
+    row = newest.subquery().c  # read in the order of the record: by the index of agents it would jump about in the file
+    open_ = row.finished_at.is_(None)
+    query = select(
+        row.agent,
+        row.type,
+        row.ref,
+        func.sum(case((open_, 1), else_=0)),
+        func.count(row.success),
+        func.sum(case((row.success.is_(True), 1), else_=0)),
+        func.sum(case((~open_ & row.success.is_(None), 1), else_=0)),
+        func.avg(row.quality),
+        func.count(row.quality),
+        func.max(row.started_at),
+    )
+    query = query.group_by(row.agent, row.type, row.ref).order_by(row.agent, row.type, row.ref)
     names = ("agent", "type", "ref", "open", "completed", "succeeded", "abandoned", "quality", "rated", "last_at")
-    return tuple(Standing(**dict(zip(names, row, strict=True))) for row in connection.execute(query))
+    return tuple(Standing(**dict(zip(names, found, strict=True))) for found in connection.execute(query))
 
 
 def prune(connection: Connection, most: int, older_than: float, limit: int) -> int:
@@ -85,11 +94,11 @@ def _where(which: ExecutionFilter) -> list[ColumnElement[bool]]:
         where.append(table.seq > which.after)
     match which.state:
         case ExecutionState.OPEN:
-            where.append(table.finished_at.is_(None))
+            where += [table.success.is_(None), table.finished_at.is_(None)]
         case ExecutionState.COMPLETED:
             where.append(table.success.is_not(None))
         case ExecutionState.ABANDONED:
-            where += [table.finished_at.is_not(None), table.success.is_(None)]
+            where += [table.success.is_(None), table.finished_at.is_not(None)]
         case None:
             pass
     return where

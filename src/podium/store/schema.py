@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0007", "0008", "0009", "0010")
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 
@@ -432,6 +432,7 @@ executions = Table(
     Column("metadata", Text, nullable=False, comment="JSON object"),
     Index("ix_executions_type", "type", "started_at"),
     Index("ix_executions_agent", "agent"),
+    Index("ix_executions_undecided", "finished_at", sqlite_where=text("success IS NULL")),
     sqlite_autoincrement=True,
 )
 
