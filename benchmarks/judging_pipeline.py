@@ -34,6 +34,8 @@ from podium.config import load
 from podium.core.graders import grade
 from podium.core.judge_orders import JudgeOrders
 from podium.core.sampling import place
+from podium.domain.cost import Cost
+from podium.domain.decision import Choice, Decision, Outcome
 from podium.domain.judging import Queued
 from podium.domain.judgment import CRITERIA, Judged
 from podium.domain.model import Source
@@ -110,10 +112,46 @@ def queued(number: int, rng: random.Random) -> Queued:
     )
 
 
+def record(gateway: Gateway, one: Queued) -> None:
+    """The request was answered, as far as the record knows, so that its score can be learned from."""
+    choice = Choice(
+        task=one.task,
+        strategy="x",
+        chosen=one.ref,
+        propensity=1.0,
+        fallbacks=(),
+        reason="",
+        confidence=1.0,
+        candidates=(),
+    )
+    at = time.time()
+    decision = Decision(
+        id=one.decision_id, request_id=one.request_id, at=at, choice=choice, served=one.ref, propensity=1.0
+    )
+    outcome = Outcome(
+        decision_id=one.decision_id,
+        request_id=one.request_id,
+        task=one.task,
+        ref=one.ref,
+        at=at,
+        success=True,
+        error=None,
+        streamed=False,
+        latency_ms=1.0,
+        ttft_ms=None,
+        cost=Cost(wall_ms=1.0),
+    )
+    gateway.services.recorder.begin(decision)
+    gateway.services.recorder.record(decision, outcome)
+
+
 async def throughput(gateway: Gateway, answers: int, number: int) -> dict[str, float]:
     """Judgments a second, and processor milliseconds for each."""
     judging, rng = gateway.services.judging, random.Random(number)
     items = [queued(number * 1_000_000 + one, rng) for one in range(answers)]
+    for one in items:
+        record(gateway, one)
+    await gateway.services.recorder.flush()
     before = judging.figures.done.answers
     cpu, began = time.process_time(), time.perf_counter()
     await judging.queue.add(items)

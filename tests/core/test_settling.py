@@ -61,6 +61,14 @@ def test_a_calibrated_judge_comes_before_rules_and_one_no_better_than_chance_aft
     assert forced.teaches
 
 
+def test_a_rule_nobody_calibrated_is_taken_to_be_unsure_and_errors_go_together():
+    raw = settle("relevance", [said(RULES, 0.4)], known())
+    assert overall([raw, raw]).sd == pytest.approx(0.3)
+    assert settle("relevance", [said(RULES, 0.4)], known(calibrated(RULES))).sd is None
+    model = settle("relevance", [said("j@1", 0.4, sd=0.1)], known(calibrated("j@1")))
+    assert overall([model, raw]).sd == pytest.approx(0.2)
+
+
 @pytest.mark.requirement("JDG-6")
 def test_rules_that_are_no_better_than_chance_teach_nothing():
     found = settle("relevance", [said(RULES, 0.4)], known(calibrated(RULES, auc_low=0.5)))

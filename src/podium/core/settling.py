@@ -14,7 +14,6 @@ A judge that calibration found no better than chance comes after all others and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,8 @@ from podium.domain.judgment import OVERALL, PASS_MARKS, RULES, STACK, Calibratio
 
 Known = Callable[[str, str], Calibration | None]
 """The stored calibration of (judge, criterion)."""
+RULE_SD = 0.3
+"""How far off a rule is taken to be that nobody calibrated; an assumption, so that such scores teach less."""
 _SCORE = "score."
 MARK = 0.7
 """The pass mark of a criterion of one's own without a rubric."""
@@ -50,6 +51,13 @@ class Settled:
     """(score, whether it is calibrated) of each of ``verdicts``."""
 
     @property
+    def sd(self) -> float | None:
+        """How far off the score may be; ``None`` when nobody knows."""
+        if self.chosen is None or self.chosen.sd is not None:
+            return None if self.chosen is None else self.chosen.sd
+        return RULE_SD if self.chosen.judge == RULES and not self.calibrated else None
+
+    @property
     def passed(self) -> bool | None:
         """At or above the pass mark."""
         return None if self.score is None else self.score >= self.mark
@@ -57,7 +65,9 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overall:
-    """The mean of the criteria that count. ``teaches``: it is made of such criteria alone."""
+    """The mean of the criteria that count. ``teaches``: it is made of such criteria alone. ``sd``: the mean of theirs, as if
+    they erred together.
+    """
 
     score: float | None
     sd: float | None
@@ -115,8 +125,8 @@ def overall(settled: Sequence[Settled]) -> Overall:
     if not counted:
         return Overall(score=None, sd=None, teaches=False, passed=passed, why="no criterion has a score")
     scores = [one.score for one in counted if one.score is not None]
-    spreads = [one.chosen.sd for one in counted if one.chosen is not None and one.chosen.sd is not None]
-    sd = math.sqrt(sum(one * one for one in spreads)) / len(counted) if spreads else None
+    spreads = [one.sd for one in counted if one.sd is not None]
+    sd = sum(spreads) / len(counted) if spreads else None
     return Overall(
         score=sum(scores) / len(scores),
         sd=sd,

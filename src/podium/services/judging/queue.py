@@ -15,6 +15,9 @@ from podium.core.sampling import Thinning
 from podium.domain.judging import Queued, Waiting
 from podium.ports import JudgmentStore
 
+AT_HAND, AT_HAND_CHARS = 64, 2_000_000
+"""Answers, and characters of them, that are kept in memory too, so that a queue that keeps up reads nothing back."""
+
 
 class JudgeQueue:
     """Used from one event loop. ``thinning`` is shared with whoever picks answers."""
@@ -24,6 +27,8 @@ class JudgeQueue:
         self._thinning = thinning
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._under_way: dict[str, Waiting] = {}
+        self._at_hand: OrderedDict[str, Queued] = OrderedDict()
+        self._chars = 0
         self._raised: dict[str, tuple[float, str]] = {}
         self._changed = asyncio.Event()
         self.thinned = 0
@@ -54,8 +59,18 @@ class JudgeQueue:
             self._waiting[one.decision_id] = Waiting(
                 decision_id=one.decision_id, task=one.task, place=one.place, odds=one.odds, share=one.share
             )
+            self._let_go(one.decision_id)
+            self._at_hand[one.decision_id] = one
+            self._chars += _size(one)
+        while len(self._at_hand) > AT_HAND or self._chars > AT_HAND_CHARS:
+            self._let_go(next(iter(self._at_hand)))
         self._changed.set()
         await self._make_room()
+
+    def _let_go(self, decision_id: str) -> None:
+        one = self._at_hand.pop(decision_id, None)
+        if one is not None:
+            self._chars -= _size(one)
 
     async def _make_room(self) -> None:
         gone: list[str] = []
@@ -66,6 +81,7 @@ class JudgeQueue:
             for decision_id, one in list(self._waiting.items()):
                 if one.place >= one.odds * min(one.share, share):
                     del self._waiting[decision_id]
+                    self._let_go(decision_id)
                     gone.append(decision_id)
                 elif one.share > share:
                     self._waiting[decision_id] = replace(one, share=share)
@@ -94,7 +110,8 @@ class JudgeQueue:
 
     async def read(self, one: Waiting) -> Queued | None:
         """Its texts; ``None`` when they are gone."""
-        found = await self._store.take_judging((one.decision_id,))
+        known = self._at_hand.get(one.decision_id)
+        found = (known,) if known is not None else await self._store.take_judging((one.decision_id,))
         return replace(found[0], share=min(found[0].share, one.share)) if found else None
 
     def put_back(self, one: Waiting) -> None:
@@ -107,6 +124,7 @@ class JudgeQueue:
         """It was judged, or given up."""
         self._under_way.pop(one.decision_id, None)
         self._raised.pop(one.decision_id, None)
+        self._let_go(one.decision_id)
         self._thinning.relax(len(self))
 
     def raise_odds(self, decision_id: str, probability: float, sign: str) -> None:
@@ -122,3 +140,7 @@ class JudgeQueue:
         """Give it up unjudged, texts and all."""
         self.done(one)
         await self._store.thin_judging((one.decision_id,), 1.0)
+
+
+def _size(one: Queued) -> int:
+    return len(one.item.prompt) + len(one.item.output)
