@@ -176,12 +176,13 @@ async def list_standings(services: ServicesDep, agent: str | None = None) -> vie
 @router.get("/executions/{execution_id}", responses=errors(e404="there is no such execution"))
 async def show_execution(execution_id: str, services: ServicesDep) -> views.Json:
     """One, with its decisions in full, what was said of its answers, and the swaps made meanwhile on its tasks."""
-    found = await services.tracker.find(execution_id)
     failed = None
     try:
+        await services.tracker.flush()
         await services.recorder.flush()
     except StoreError as error:  # what is on a full disk can be read all the same
         failed = error.message
+    found = await services.tracker.find(execution_id)
     attempts, feedback = [], []
     for request_id in dict.fromkeys(step.request_id for step in found.routed):
         pairs = await services.store.find_decisions(request_id)
