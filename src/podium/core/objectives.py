@@ -114,7 +114,7 @@ class Turn:
 
 
 class Budget:
-    """The error budgets of one task, some five kilobytes. All times are of one clock that need not be right."""
+    """The error budgets of one task, some six kilobytes. All times are of one clock that need not be right."""
 
     __slots__ = ("_days", "_hot", "_hours", "_latest", "_minutes", "_pending", "_since", "objectives")
 

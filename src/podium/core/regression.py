@@ -89,7 +89,7 @@ Check = Callable[[list[float], list[float]], "tuple[float, float, float] | None"
 
 
 class Watched:
-    """One version on one task. Not thread-safe; some four kilobytes at most."""
+    """One version on one task. Not thread-safe; some six kilobytes at most."""
 
     __slots__ = ("_cut", "_histogram", "_latencies", "_limits", "_next_cut", "outcomes", "scores", "worse")
 
