@@ -52,6 +52,7 @@ from podium.domain.decision import Decision, Outcome
 from podium.domain.model import Category, Facts, Lifecycle, ModelVersion, Source
 from podium.domain.request import Endpoint
 from podium.domain.task import TaskSpec
+from podium.runtime.clock import SystemClock
 from podium.services import wire
 from podium.services.evaluating import Always, Learning
 from podium.services.exploring import Explorer
@@ -69,11 +70,6 @@ SHRINK = 5.0
 """Observations of the version's mean over all tasks in its mean on one task."""
 OURS = ("trained", "per task")
 STATIC = ("single", "hindsight", "balanced", "balanced, learned")
-
-
-class Clock:
-    now = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
 
 
 class PerTask:
@@ -118,7 +114,7 @@ class Plane:
     """What decides and learns in a gateway, on a store of its own. Every version is loaded."""
 
     def __init__(self, store: SqliteStore, recorded: object, tasks: Sequence[TaskSpec], draw: random.Random) -> None:
-        clock = Clock()
+        clock = SystemClock()
         self.registry = Registry(store, recorded, clock)  # type: ignore[arg-type] # as the gateway does
         self.policy = Policy(
             registry=self.registry,
@@ -209,8 +205,7 @@ def podium(home: Path, *arguments: str) -> dict[str, object]:
         text=True,
         env={**os.environ, "PODIUM_HOME": str(home)},
     )
-    if done.returncode:
-        raise SystemExit(done.stderr)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -324,8 +319,6 @@ def compare(stream: streams.Stream, rows: list[Logged]) -> dict[str, object]:
     terms = {name: judge(target, second, after, guess) for name, target in targets.items()}
     oracle = stream.data.means.max(axis=1)[stream.task[half:]].mean()
     return {
-        "single": single,
-        "hindsight": hindsight,
         "logged": statistics.fmean(row.reward for row in second),
         "task_best": float(oracle),
         "values": {name: one.values() for name, one in terms.items()},
@@ -338,10 +331,9 @@ def compare(stream: streams.Stream, rows: list[Logged]) -> dict[str, object]:
 
 def pooled(runs: Sequence[dict[str, object]], ours: str, static: str, name: str) -> tuple[float, float]:
     """(mean difference over the seeds, half of its 95 % interval)."""
-    found = [run["gains"][ours][static][name] for run in runs]
-    values = [value for value, _ in found]
+    values, errors = zip(*(run["gains"][ours][static][name] for run in runs), strict=True)
     if len(values) < 3:  # the rows' own error, the runs being independent given the prompts
-        error = math.sqrt(sum(error**2 for _, error in found)) / len(found)
+        error = math.sqrt(sum(error**2 for error in errors)) / len(errors)
         return statistics.fmean(values), 1.96 * error
     spread = statistics.stdev(values) / math.sqrt(len(values))
     return statistics.fmean(values), student(len(values) - 1, 0.95) * spread
@@ -380,11 +372,10 @@ def main() -> None:
     parser.add_argument("--sets", default="llmrouter14,mmlupro14")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--exploration", type=float, default=0.1)
-    parser.add_argument("--limit", type=int)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.data is None:
-        raise SystemExit("give the folder of the data, or PODIUM_DATA")
+        parser.error("give the folder of the data, or PODIUM_DATA")
     results = {}
     for name in asked.sets.split(","):
         source = streams.load(Path(asked.data) / f"{name}.parquet")
@@ -392,7 +383,7 @@ def main() -> None:
             declared = {row["model"]: float(row["params_b"] or 0) for row in csv.DictReader(file)}
         runs = []
         for seed in range(asked.seeds):
-            stream = streams.plain(source, seed, asked.limit)
+            stream = streams.plain(source, seed, None)
             with tempfile.TemporaryDirectory() as folder:
                 asyncio.run(serve(Path(folder), stream, declared, asked.exploration, seed))
                 runs.append(compare(stream, exported(Path(folder))))
