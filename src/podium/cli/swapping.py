@@ -150,6 +150,8 @@ def rollout(
         ordered = await podium.swap(task, to, mode=mode, plan=plan, strict=strict, reason=reason)
         name = ordered["id"]
         output.note(f"{name}: {task}, {ordered['baseline']} → {ordered['candidate']}, {mode}")
+        for said in ordered["notes"]:
+            output.note(f"note: {said}")
         if ordered["detects"]:
             output.note(ordered["detects"])
         if not wait:

@@ -106,7 +106,7 @@ def _shadowed(
     plan = rollout.plan
     if elapsed < shadow_length_s(plan) and not (plan.early and _decided(rollout, readings)):
         return None
-    seen = f"{fresh} answers in the shadow, and nothing is worse: {words.standing(readings, plan)}"
+    seen = f"{fresh} answers in the shadow, and nothing is certain to be worse: {words.standing(readings, plan)}"
     if plan.mode is RolloutMode.SHADOW:
         return _conclude(rollout, readings, seen)
     started = replace(rollout, state=S.CANARY, step=1)
@@ -118,7 +118,7 @@ def _ramped(
     rollout: Rollout, readings: Mapping[Metric, Reading], samples: Mapping[Arm, int], fresh: int, elapsed: float
 ) -> Move | None:
     plan = rollout.plan
-    held = f"{words.percent(rollout.share)} held for {words.span(elapsed)} with {fresh} answers, and nothing is worse"
+    held = f"{words.percent(rollout.share)} held for {words.span(elapsed)} with {fresh} answers, and nothing is certain to be worse"
     seen = f"{held}: {words.standing(readings, plan)}"
     if plan.mode is RolloutMode.AB:
         over = elapsed >= plan.max_s or _decided(rollout, readings)

@@ -178,6 +178,8 @@ class Rollout:
     validation: Validation | None = None
     batch: str | None = None
     """Rollouts ordered together as one unit share this id."""
+    notes: tuple[str, ...] = ()
+    """What whoever ordered it was told then, most important first."""
     detects: str | None = None
     """What loss it can see and after how many requests, said before it starts."""
 

@@ -100,6 +100,7 @@ class RolloutView(View):
     compatibility: CompatibilityView | None
     validation: ValidationView | None
     batch: str | None
+    notes: list[str]
     detects: str | None
 
 

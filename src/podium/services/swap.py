@@ -311,8 +311,8 @@ class Swapper:
             candidate=version,
             incumbent_evidence=self._selector.evidence(task, before) if before else None,
             candidate_evidence=self._selector.evidence(task, version.ref),
-            incumbent_memory_mb=self._memory_mb(before) if before else None,
-            candidate_memory_mb=self._memory_mb(version.ref),
+            incumbent_memory_mb=self.memory_mb(before) if before else None,
+            candidate_memory_mb=self.memory_mb(version.ref),
             incumbent_belief=self._selector.beliefs_on(task).get(before or ""),
             candidate_belief=self._selector.beliefs_on(task).get(version.ref),
             in_use_context=spec.criteria.min_context,
@@ -322,7 +322,8 @@ class Swapper:
             task=task,
         )
 
-    def _memory_mb(self, ref: str) -> float | None:
+    def memory_mb(self, ref: str) -> float | None:
+        """What a version takes: now, else when it was measured; ``None`` for one nobody loaded."""
         usage = self._pool.usage(ref)
         if usage is not None:
             return usage.memory_bytes / MB

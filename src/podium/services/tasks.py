@@ -51,9 +51,13 @@ class Tasks:
             raise NotFound(self.unknown(name), code="task_not_found")
         return spec
 
+    def like(self, name: str) -> list[str]:
+        """Tasks with a similar name, the nearest first."""
+        return difflib.get_close_matches(name, self._specs, n=3, cutoff=0.5)
+
     def unknown(self, name: str) -> str:
         """What to tell somebody who asked for a task that is not there."""
-        near = difflib.get_close_matches(name, self._specs, n=3, cutoff=0.5)
+        near = self.like(name)
         hint = f"did you mean {', '.join(near)}?" if near else "`podium tasks ls` lists them"
         return f"there is no task {name[:64]!r}; {hint}"
 

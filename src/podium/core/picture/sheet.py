@@ -78,6 +78,7 @@ def _facts(report: RolloutReport, now: float) -> list[tuple[str, str]]:
         ("state", words.state(rollout)),
         ("because", rollout.ending or ""),
         ("next", words.awaits(report, now)),
+        *(("note", said) for said in rollout.notes),
         ("can see", rollout.detects or ""),
         ("validation", validated(rollout)),
         ("warnings", "; ".join(rollout.compatibility.warnings) if rollout.compatibility else ""),

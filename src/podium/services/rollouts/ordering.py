@@ -7,9 +7,11 @@ answered, and at most one rollout is open on a task.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from podium.core.arms import Arms
 from podium.core.rollout import check_plan
+from podium.core.rollout_notes import notes
 from podium.domain.model import Lifecycle, ModelVersion
 from podium.domain.rollout import Rollout, RolloutPlan, RolloutState, RolloutStep
 from podium.domain.swap import Event
@@ -56,6 +58,7 @@ class Ordering:
         """The recorded rollout. Raises ``NotFound``, ``InvalidRequest``, ``Conflict``, ``StoreError``."""
         check_plan(plan)
         version = self._registry.resolve(to)
+        near = None if self._tasks.known(task) else self._tasks.like(task)
         self._tasks.ensure(task)
         if version.status is Lifecycle.RETIRED:
             raise Conflict(f"{version.ref} is retired; register it again under a new version")
@@ -63,6 +66,7 @@ class Ordering:
             raise Conflict(f"{version.ref} is deprecated; activate it again first, or swap to it with mode immediate")
         async with self._swapper.turn(task):
             rollout = self._draft(task, self._baseline(task, version), version, plan, by, reason, batch)
+            rollout = replace(rollout, notes=self._notes(rollout, near))
             event = self._transitions.event(None, rollout, reason, by)
             assert event is not None
             now, state = rollout.requested_at, rollout.state
@@ -73,6 +77,17 @@ class Ordering:
             self._transitions.take_in(driven)
             self._publish(event)
             return driven
+
+    def _notes(self, rollout: Rollout, near: list[str] | None) -> tuple[str, ...]:
+        return notes(
+            rollout.plan,
+            task=rollout.task,
+            baseline_mb=self._swapper.memory_mb(rollout.baseline),
+            candidate_mb=self._swapper.memory_mb(rollout.candidate),
+            bar=self._transitions.bars.get((rollout.task, rollout.candidate)),
+            near=near,
+            now=rollout.requested_at,
+        )
 
     def _baseline(self, task: str, version: ModelVersion) -> str:
         """What serves the task now. Raises ``Conflict`` when there is nothing to replace."""
