@@ -253,13 +253,14 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             live = gateway.services.judging
     pooled = {"off": [one for took in quiet for one in took], "on": [one for took in busy for one in took]}
     middle = {name: statistics.median(one[name] for one in through) for name in through[0]}
-    overhead = middle["cpu_ms_per_model_judgment"] - statistics.median(asked) - statistics.median(ruled)
+    overhead = middle["cpu_ms_per_judgment"] - (statistics.median(asked) + statistics.median(ruled)) / 2
     ratio = quantile(pooled["on"], 0.99) / quantile(pooled["off"], 0.99)
     return {
         "throughput": {key: round(value, 3) for key, value in middle.items()},
         "cpu_ms_of_asking_alone": round(statistics.median(asked), 3),
         "cpu_ms_of_rules_alone": round(statistics.median(ruled), 3),
         "overhead_ms": round(overhead, 3),
+        "overhead_ms_per_model_judgment": round(2 * overhead, 3),
         "users": {
             name: {
                 "requests": len(took),
@@ -285,8 +286,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=40, help="judged in a round of throughput")
-    parser.add_argument("--rounds", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of a round of users")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a round of users")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--answer-ms", type=float, default=20.0, help="what the model takes for an answer")
     parser.add_argument("--pause-ms", type=float, default=20.0, help="mean pause of a user")

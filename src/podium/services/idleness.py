@@ -7,6 +7,8 @@ one arrives. Owns a count; knows nothing of the work.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -23,7 +25,7 @@ class Idleness:
 
     def __init__(self) -> None:
         self._users = 0
-        self._arrivals = 0
+        self._left_at = -math.inf
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._working: set[asyncio.Future[Any]] = set()
@@ -37,14 +39,13 @@ class Idleness:
         """Return when no user's request has been under way for so long: work that is called off at once is only churn."""
         while True:
             await self.quiet()
-            before = self._arrivals
-            await asyncio.sleep(for_s)
-            if self._arrivals == before and not self._users:
+            left_s = self._left_at + for_s - time.monotonic()
+            if left_s <= 0:
                 return
+            await asyncio.sleep(left_s)
 
     def entered(self) -> None:
         """A user's request begins."""
-        self._arrivals += 1
         self._users += 1
         if self._users == 1:
             self._quiet.clear()
@@ -55,6 +56,7 @@ class Idleness:
         """A user's request ended."""
         self._users -= 1
         if self._users == 0:
+            self._left_at = time.monotonic()
             self._quiet.set()
 
     async def quiet(self) -> None:

@@ -91,12 +91,14 @@ class Intake:
 
     def wants(self, head: RequestHead, decision: Decision) -> bool:
         """Whether the answer may be judged, whatever it will look like."""
-        task = self._orders().of(decision.choice.task)
+        orders = self._orders()
+        task = orders.of(decision.choice.task)
         if not task.enabled or head.endpoint not in TEXT:
             return False
         self.seen.answers += 1
         self._since += 1
-        odds = Odds(task.sample, task.extra, max(self._look, task.sample))
+        look = min(self._look, looking(float(self._since), orders.looks_per_s))  # a burst is cut before its second ends
+        odds = Odds(task.sample, task.extra, max(look, task.sample))
         share = self._thinning.share
         if place(decision.id) >= odds.interesting() * share:
             return False
