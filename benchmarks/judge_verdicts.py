@@ -101,7 +101,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--gguf", action="append", required=True, metavar="NAME=PATH")
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--chars", type=int, default=4_000, help="of data in one prompt; the middle of more is left out")
+    parser.add_argument(
+        "--chars", type=int, default=4_000, help="of data in one prompt; the middle of more is left out"
+    )
     asyncio.run(collect(parser.parse_args()))
 
 

@@ -18,7 +18,8 @@ class TaskObjectives:
     """Objectives of one task; what is unset promises nothing."""
 
     latency_ms: Annotated[
-        Annotated[float, Meta(gt=0, le=1e8)] | None, Meta(description="95 of 100 answers take no longer, in milliseconds")
+        Annotated[float, Meta(gt=0, le=1e8)] | None,
+        Meta(description="95 of 100 answers take no longer, in milliseconds"),
     ] = None
     success: Annotated[
         Promise | None, Meta(description="Share of requests that are answered, such as 0.99; below 1")

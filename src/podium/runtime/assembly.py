@@ -125,7 +125,12 @@ class Parts:
             reload=self._reread,
             version=__version__,
             started_at=base.clock.now(),
-            warnings=lambda: (*self._warnings, *base.webhooks.problems(), *steering.automation.problems(), *self._alerts.problems()),
+            warnings=lambda: (
+                *self._warnings,
+                *base.webhooks.problems(),
+                *steering.automation.problems(),
+                *self._alerts.problems(),
+            ),
         )
 
 
