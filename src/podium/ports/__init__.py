@@ -1,0 +1,68 @@
+"""The interfaces services talk to, by what they are about. Protocols and the small values that cross them; no implementation."""
+
+from __future__ import annotations
+
+from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
+from podium.ports.clock import Clock
+from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink, Poster
+from podium.ports.export import ExportStore, Extent, RecordedAttempt, Window
+from podium.ports.host import Accelerator, HostFacts, HostProbe
+from podium.ports.judgment import CalibrationStore, JudgmentFilter, JudgmentStore
+from podium.ports.provider import (
+    RAM,
+    AtEndpoint,
+    Call,
+    Characteristics,
+    Deadlines,
+    Instance,
+    OnDevices,
+    Provider,
+    Reply,
+)
+from podium.ports.rollout import KeptRollout, RolloutChange, RolloutStore, ScheduleStore
+from podium.ports.store import Batch, Page, Recorded, Store
+from podium.ports.tracking import AlertStore, ExecutionStore, Piece
+
+__all__ = [
+    "RAM",
+    "Accelerator",
+    "AlertStore",
+    "Answers",
+    "AsyncCallback",
+    "AtEndpoint",
+    "Batch",
+    "BenchmarkStore",
+    "CalibrationStore",
+    "Call",
+    "Characteristics",
+    "Clock",
+    "Deadlines",
+    "DeliveryStore",
+    "EventLog",
+    "EventSink",
+    "ExecutionStore",
+    "ExportStore",
+    "Extent",
+    "HostFacts",
+    "HostProbe",
+    "Instance",
+    "Judge",
+    "JudgmentFilter",
+    "JudgmentStore",
+    "KeptRollout",
+    "OnDevices",
+    "Page",
+    "Piece",
+    "Poster",
+    "Provider",
+    "Recorded",
+    "RecordedAttempt",
+    "Reply",
+    "RolloutChange",
+    "RolloutStore",
+    "Sandbox",
+    "ScheduleStore",
+    "Store",
+    "Suites",
+    "Window",
+]

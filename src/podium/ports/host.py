@@ -1,0 +1,47 @@
+"""What the machine offers: memory, processors, accelerators. Protocols and small values; no implementation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """One GPU or NPU that was really found. ``evidence`` says how."""
+
+    kind: str
+    name: str
+    memory_bytes: int | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What this machine is."""
+
+    cpu_model: str | None
+    cores_physical: int | None
+    cores_logical: int
+    memory_bytes: int
+    memory_available_bytes: int
+    accelerators: tuple[Accelerator, ...]
+    unavailable: tuple[tuple[str, str], ...]
+    """(what was looked for, why it is not usable)."""
+
+
+class HostProbe(Protocol):
+    """Reads the machine."""
+
+    def facts(self) -> HostFacts: ...
+
+    def devices(self) -> tuple[tuple[str, int], ...]:
+        """Where models can be kept: (id, total bytes), ``RAM`` first. A container's limit counts as its total."""
+        ...
+
+    def free_bytes(self, device: str) -> int | None:
+        """What can still be allocated there without swapping; ``None`` when nobody can say. Takes under 1 ms for RAM.
+
+        Pages of mapped files count as free in RAM although running models need theirs: see ``ProcessUsage``.
+        """
+        ...

@@ -1,0 +1,63 @@
+"""Tables and triggers of the newest schema, and its revision. Holds no queries and opens nothing."""
+
+from __future__ import annotations
+
+from podium.store.schema.base import HEAD, REVISIONS, metadata
+from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
+from podium.store.schema.quality import (
+    alerts,
+    benchmark_items,
+    benchmark_runs,
+    calibrations,
+    executions,
+    judge_queue,
+    judgments,
+)
+from podium.store.schema.record import choices, decisions, events, evidence, feedback, knowledge, swaps
+from podium.store.schema.registry import (
+    aliases,
+    bindings,
+    directives,
+    learned,
+    profiles,
+    retention,
+    tasks,
+    transitions,
+    versions,
+)
+from podium.store.schema.triggers import TRIGGERS
+
+__all__ = [
+    "HEAD",
+    "REVISIONS",
+    "TRIGGERS",
+    "alerts",
+    "aliases",
+    "bars",
+    "benchmark_items",
+    "benchmark_runs",
+    "bindings",
+    "calibrations",
+    "choices",
+    "decisions",
+    "deliveries",
+    "directives",
+    "events",
+    "evidence",
+    "executions",
+    "feedback",
+    "judge_queue",
+    "judgments",
+    "knowledge",
+    "learned",
+    "metadata",
+    "profiles",
+    "retention",
+    "rollout_steps",
+    "rollouts",
+    "schedules",
+    "swaps",
+    "tasks",
+    "transitions",
+    "versions",
+]

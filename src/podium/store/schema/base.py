@@ -1,0 +1,11 @@
+"""The one set of tables, and the revisions there ever were."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0007", "0008", "0009", "0010")
+"""Every revision there ever was, oldest first; the last one is this code's."""
+HEAD = REVISIONS[-1]
+
+metadata = MetaData()
