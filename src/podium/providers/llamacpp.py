@@ -6,16 +6,11 @@ another process of this user reaches it by accident.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import importlib.util
-import os
-import secrets
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import psutil
@@ -27,10 +22,8 @@ from podium.providers.catalogue import ProviderContext
 from podium.providers.gguf_facts import read_facts
 from podium.providers.gguf_memory import overhead
 from podium.providers.http_instance import HttpInstance
-from podium.providers.process import Command, ManagedProcess
-from podium.providers.readiness import how_it_ended, log_of
+from podium.providers.own_worker import environment, start_worker
 from podium.providers.settings import read_settings
-from podium.transport.client import HttpClient, Origin
 
 DEFAULT_CONTEXT = 4096
 MAX_THREADS = 8
@@ -111,35 +104,22 @@ class LlamaCppProvider:
         if not path.is_file():
             raise LoadFailed(f"{path} is gone; restore it, or retire {version.ref}")
         settings = read_settings(version.source, Settings)
-        folder = Path(tempfile.mkdtemp(prefix="podium-"))
-        key, socket = secrets.token_urlsafe(32), folder / "m.sock"
-        order = _order(version, settings, path, key, socket)
-        received, given = os.pipe()
-        try:
-            command = Command(
-                argv=[sys.executable, "-m", "podium.providers.llamacpp_worker", str(given)],
-                env=_environment(self._context),
-                stdin=msgspec.json.encode(order) + b"\n",
-                keep=(given,),
-                folder=folder,
-            )
-            process = await ManagedProcess.start(self._context.home, instance_id, command)
-            try:
-                await _until_ready(process, received, version.ref, settings.ready_timeout_s)
-            except BaseException:
-                await process.stop(grace_s=0.0)
-                raise
-        finally:
-            os.close(received)
-            with contextlib.suppress(OSError):
-                os.close(given)
+        worker = await start_worker(
+            self._context.home,
+            instance_id,
+            [sys.executable, "-m", "podium.providers.llamacpp_worker"],
+            _order(version, settings, path),
+            env=environment(self._context.environ),
+            ref=version.ref,
+            timeout_s=settings.ready_timeout_s,
+        )
         return HttpInstance(
-            HttpClient(Origin(unix_path=socket)),
+            worker.client,
             model=version.ref,
             concurrency=settings.slots,
             capabilities=version.facts.capabilities,
-            headers=((b"authorization", b"Bearer " + key.encode()),),
-            process=process,
+            headers=worker.headers,
+            process=worker.process,
         )
 
 
@@ -160,13 +140,11 @@ def _context(settings: Settings, facts: Facts) -> int:
     return min(DEFAULT_CONTEXT, facts.context_length or DEFAULT_CONTEXT)
 
 
-def _order(version: ModelVersion, settings: Settings, path: Path, key: str, socket: Path) -> dict[str, object]:
+def _order(version: ModelVersion, settings: Settings, path: Path) -> dict[str, object]:
     threads = settings.threads or default_threads(psutil.cpu_count(logical=False) or 1)
     return {
         "path": str(path),
         "alias": version.ref,
-        "socket": str(socket),
-        "key": key,
         "context": _context(settings, version.facts),
         "slots": settings.slots,
         "threads": threads,
@@ -192,45 +170,3 @@ def _template(settings: Settings, facts: Facts) -> str | None:
         + "}] + messages -%}{%- endif -%}"
         + (template or facts.chat_template or "")
     )
-
-
-def _environment(context: ProviderContext) -> dict[str, str]:
-    """The worker needs no secrets of ours."""
-    kept = (
-        "PATH",
-        "HOME",
-        "LANG",
-        "LC_ALL",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "VIRTUAL_ENV",
-        "PYTHONPATH",
-        "CUDA_VISIBLE_DEVICES",
-    )
-    return {name: context.environ[name] for name in kept if name in context.environ}
-
-
-async def _until_ready(process: ManagedProcess, pipe: int, ref: str, timeout_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def readable() -> None:
-        loop.remove_reader(pipe)
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(pipe, readable)
-    ended = asyncio.create_task(process.wait())
-    both: set[asyncio.Future[Any]] = {ready, ended}
-    try:
-        await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done() and os.read(pipe, 1):
-            return
-        if ready.done() and not ended.done():  # its end of the pipe is closed, so it is about to end
-            await asyncio.wait({ended}, timeout=timeout_s)
-    finally:
-        loop.remove_reader(pipe)
-        ended.cancel()
-    if not ended.done():
-        raise LoadFailed(f"{ref} was not loaded within {timeout_s:g} s{log_of(process)}")
-    raise LoadFailed(f"{ref} could not be loaded: {how_it_ended(ended.result())}{log_of(process)}")
