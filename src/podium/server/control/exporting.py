@@ -39,7 +39,11 @@ class _Lines(StreamingResponse):
             await self._source.aclose()
 
 
-@router.get("/export", response_class=Response)
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={200: {"content": {"application/x-ndjson": {}}, "description": "one JSON object a line"}},
+)
 async def export(
     services: ServicesDep,
     since: Moment = None,
