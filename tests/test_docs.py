@@ -21,6 +21,7 @@ from podium.config import (
     AutoSwap,
     Judging,
     ModelEntry,
+    Network,
     Pool,
     Recording,
     RuleEntry,
@@ -169,6 +170,7 @@ def test_every_command_takes_json():
     ("heading", "cls"),
     [
         ("server", Server),
+        ("network", Network),
         ("pool", Pool),
         ("timeouts", Timeouts),
         ("recording", Recording),

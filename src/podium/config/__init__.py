@@ -6,6 +6,7 @@ It reads files and the environment, nothing else: no database, no network, no pr
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.changes import Difference, difference
 from podium.config.judging import Judging, TaskJudging
+from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
 from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
@@ -29,6 +30,7 @@ __all__ = [
     "Difference",
     "Judging",
     "ModelEntry",
+    "Network",
     "Pool",
     "Recording",
     "RuleEntry",

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.judging import Judging, TaskJudging
+from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
 from podium.config.rules import RuleEntry
@@ -221,6 +222,7 @@ class Settings:
     server: Server = Server()
     pool: Pool = field(default_factory=Pool)
     timeouts: Timeouts = Timeouts()
+    network: Network = field(default_factory=Network)
     recording: Recording = Recording()
     selection: Selection = Selection()
     autoswap: AutoSwap = field(default_factory=AutoSwap)

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from podium.domain.model import ModelVersion
 from podium.errors import InvalidRequest, LoadFailed, PodiumError
 from podium.ports import Provider
+from podium.transport.addresses import CAUTIOUS, Reach
 
 GROUP = "podium.providers"
 _PARTS = ("name", "characteristics", "inspect", "context_length", "footprint", "load")
@@ -27,6 +28,8 @@ class ProviderContext:
 
     home: Path
     environ: Mapping[str, str]
+    reach: Reach = CAUTIOUS
+    """Which addresses a provider may connect to; ``HttpClient`` takes it."""
 
 
 @runtime_checkable

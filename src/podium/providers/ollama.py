@@ -177,7 +177,7 @@ class OllamaProvider:
         url = host_url(host, self._context.environ)
         server = self._servers.get(url)
         if server is None:
-            server = self._servers[url] = OllamaServer(url)
+            server = self._servers[url] = OllamaServer(url, self._context.reach)
         return server
 
     def _key(self, version: ModelVersion) -> bytes:

@@ -17,6 +17,7 @@ import msgspec
 
 from podium.errors import InvalidRequest, ProviderError, ProviderTimeout, ProviderUnreachable
 from podium.providers.ollama_wire import KEEP
+from podium.transport.addresses import CAUTIOUS, Reach
 from podium.transport.client import HttpClient, Origin
 from podium.transport.reply import HttpReply
 
@@ -123,10 +124,10 @@ _status = msgspec.json.Decoder(_Status)
 class OllamaServer:
     """A server and the connections to it. Every method raises ``ProviderUnreachable`` with what to do about it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reach: Reach = CAUTIOUS) -> None:
         self.url = url
         origin, self._base = _parsed(url)
-        self.client = HttpClient(origin)
+        self.client = HttpClient(origin, reach=reach)
         self.local = is_local(origin.host)
 
     async def version(self) -> str:

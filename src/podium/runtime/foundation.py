@@ -74,7 +74,8 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
     clock = SystemClock()
     recorded = await store.load()
     host = Host()
-    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ))
+    reach = Reach(allow_link_local=config.network.allow_link_local, offline=config.network.offline)
+    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ, reach=reach))
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
     tasks = _tasks(config, store, recorded)
     budget: list[Callable[[], int]] = []
@@ -166,7 +167,7 @@ def _learner(policy: Policy, registry: Registry, kept: Mapping[str, bytes]) -> t
 
 async def _webhooks(config: Config, store: Any, clock: Clock, bus: EventBus, stack: AsyncExitStack) -> Webhooks:
     """Webhooks whose outbox fills from now on, and everybody who is told when an event is on record."""
-    poster = WebhookPoster()
+    poster = WebhookPoster(offline=config.network.offline)
     stack.push_async_callback(poster.close)
     webhooks = Webhooks(store=store, poster=poster, clock=clock, publish=bus.publish, draw=random.random)
     stack.push_async_callback(webhooks.close)

@@ -3,6 +3,7 @@
 Refused is what only machines of a cloud or of this network segment should be asked: link-local addresses (the metadata
 services of clouds answer there and hand out credentials), the other well-known metadata addresses, and addresses that
 name no machine. Loopback and private networks are allowed: that is where the services of a local-first user run.
+``Reach`` is what the owner of this installation set for the servers of models.
 """
 
 from __future__ import annotations
@@ -72,6 +73,30 @@ def refusal(text: str, *, allow_link_local: bool = False) -> str | None:
     if address.is_unspecified or address.is_multicast or (address.is_reserved and not address.is_loopback):
         return f"{address} names no machine"
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far connections to models may go. Looked at for every address that is connected to, names included."""
+
+    allow_link_local: bool = False
+    offline: bool = False
+    """Nothing outside this machine."""
+
+    def refusal(self, text: str) -> str | None:
+        """Why an address is not connected to; ``None`` when it may be. Raises ``ValueError`` for what is no address."""
+        why = refusal(text, allow_link_local=self.allow_link_local)
+        if why is not None:
+            return why
+        if self.offline and not _meant(ipaddress.ip_address(text.partition("%")[0])).is_loopback:
+            return f"{text} is another machine, and `[network] offline` is on"
+        return None
+
+
+CAUTIOUS = Reach()
+"""What holds while nobody set anything."""
+EVERYWHERE = Reach(allow_link_local=True)
+"""For servers of our own, whose address we chose."""
 
 
 def _meant(address: IPAddress) -> IPAddress:

@@ -7,13 +7,15 @@ connection turns out to be dead before a byte of an answer came.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podium.errors import InvalidRequest, ProviderTimeout, ProviderUnreachable
+from podium.errors import Forbidden, InvalidRequest, ProviderTimeout, ProviderUnreachable
+from podium.transport.addresses import EVERYWHERE, Reach
 from podium.transport.connection import Connection
 from podium.transport.reply import HttpReply
 
@@ -54,13 +56,22 @@ class HttpClient:
     """Requests to one origin over kept connections, newest first.
 
     ``max_idle`` bounds the kept connections, ``idle_s`` how long one is kept, ``max_body`` what ``read()`` of a
-    reply takes. Use it on one event loop; ``aclose`` ends everything.
+    reply takes. ``reach`` is asked about the address of every connection before a byte is sent on it, so that a name
+    cannot lead elsewhere the second time. Redirects are replies like others: nothing is followed. Use it on one event
+    loop; ``aclose`` ends everything.
     """
 
     def __init__(
-        self, origin: Origin, *, max_idle: int = 64, idle_s: float = 30.0, max_body: int = 64 * 1024 * 1024
+        self,
+        origin: Origin,
+        *,
+        max_idle: int = 64,
+        idle_s: float = 30.0,
+        max_body: int = 64 * 1024 * 1024,
+        reach: Reach = EVERYWHERE,
     ) -> None:
         self.origin = origin
+        self._reach = reach
         self.name = str(origin)
         self.loop: asyncio.AbstractEventLoop
         self._head_tail = b" HTTP/1.1\r\nhost: " + origin.authority + b"\r\n"
@@ -167,6 +178,7 @@ class HttpClient:
         origin = self.origin
         try:
             async with asyncio.timeout(connect_s):
+                self._check_literal()
                 if origin.unix_path is not None:
                     _, connection = await loop.create_unix_connection(
                         lambda: Connection(self), str(origin.unix_path), ssl=origin.tls
@@ -190,7 +202,25 @@ class HttpClient:
         if connection.closed:
             raise ProviderUnreachable(f"{self.name} closed the connection at once; see whether it is the right server")
         self._open.add(connection)
+        self._check_peer(connection)
         return connection
+
+    def _check_literal(self) -> None:
+        """Refuse an address that is written in the URL before anything is sent to it, a handshake included."""
+        if self.origin.unix_path is None and self._reach is not EVERYWHERE:
+            with contextlib.suppress(ValueError):  # a name: looked at once it is connected
+                self._refuse(self._reach.refusal(self.origin.address or self.origin.host))
+
+    def _check_peer(self, connection: Connection) -> None:
+        if self.origin.unix_path is None and self._reach is not EVERYWHERE:
+            why = self._reach.refusal(connection.peer)
+            if why is not None:
+                connection.abandon()
+            self._refuse(why)
+
+    def _refuse(self, why: str | None) -> None:
+        if why is not None:
+            raise Forbidden(f"{self.name} is not called: {why}; see [network] in podium.toml", code="address_refused")
 
     def _head(self, method: bytes, path: bytes, headers: RawHeaders, body: bytes) -> bytes:
         lines = [method, b" ", path, self._head_tail]

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from podium.domain.webhook import Posted
 from podium.errors import Forbidden, ProviderError, ProviderTimeout, ProviderUnreachable
-from podium.transport.addresses import Target, refusal, target
+from podium.transport.addresses import Reach, Target, target
 from podium.transport.client import HttpClient, Origin
 
 CONNECT_S = 5.0
@@ -27,7 +27,8 @@ _ADDRESSES_TRIED = 4
 class WebhookPoster:
     """Implements ``ports.Poster``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, offline: bool = False) -> None:
+        self._offline = offline
         self._resolvers = ThreadPoolExecutor(max_workers=_RESOLVERS, thread_name_prefix="podium-resolver")
 
     @cached_property
@@ -60,7 +61,8 @@ class WebhookPoster:
         except (OSError, UnicodeError) as error:
             raise ProviderUnreachable(f"the name in {origin} does not resolve: {error}") from None
         every = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        reasons = {address: refusal(address, allow_link_local=allow_link_local) for address in every}
+        reach = Reach(allow_link_local=allow_link_local, offline=self._offline)
+        reasons = {address: reach.refusal(address) for address in every}
         allowed = [address for address in every if reasons[address] is None]
         if not allowed:
             raise Forbidden(f"{origin} is not called: {next(iter(reasons.values()), 'it has no address')}")
