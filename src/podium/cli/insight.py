@@ -10,11 +10,19 @@ import typer
 
 from podium.cli import alerts, output
 from podium.cli.session import AsJson, ask
+from podium.domain.cost import METERED, Method
 
 if TYPE_CHECKING:
     from podium.client import Attempt
+    from podium.domain.cost import Cost
 
 TOLD = {"explicit": "named by the caller"}
+SHOWN = (
+    "cpu_ms", "gpu_ms", "peak_memory_mb", "mean_memory_mb", "energy_mwh", "input_tokens", "cached_tokens",
+    "output_tokens", "tokens_per_s", "price_microusd",
+)  # fmt: skip
+RARE = ("gpu_ms", "cached_tokens", "price_microusd")
+"""Not worth a word where there is none."""
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="From the header x-request-id.")]
 
 
@@ -28,6 +36,22 @@ def explain(request_id: RequestId, as_json: AsJson = False) -> None:
         _explain(attempt)
     for given in found.feedback:
         output.say(f"feedback by {given['source']}: {said(given)}")
+    for done in found.operations:
+        spent = done["cost"]
+        shown = ", ".join(f"{name} {output.cell(spent[name])}" for name in SHOWN if spent[name] is not None)
+        output.say(f"{spent['cause']} by {done['ref']}, charged to {spent['charged_to']}: {shown}")
+
+
+def figures(cost: Cost) -> list[str]:
+    """Name and value of what an operation cost; an estimate says so."""
+    shown = []
+    for name in SHOWN:
+        value = getattr(cost, name)
+        if value is None and name in RARE:
+            continue
+        about = name in METERED and cost.method(name) is Method.ESTIMATED
+        shown.append(f"{name} {'about ' if about else ''}{output.cell(value)}")
+    return shown
 
 
 def _explain(attempt: Attempt) -> None:
@@ -41,8 +65,9 @@ def _explain(attempt: Attempt) -> None:
     output.say(f"{plain}, propensity {decision.propensity:.2f}, fallbacks {output.cell(decision.fallbacks)}")
     result = "answered" if attempt.success else f"failed with {attempt.error}"
     output.say(f"  {result} in {attempt.latency_ms:.0f} ms, first token {output.cell(attempt.ttft_ms)} ms")
-    names = ("cpu_ms", "peak_memory_mb", "energy_mwh", "input_tokens", "output_tokens", "tokens_per_s")
-    output.say("  " + ", ".join(f"{name} {output.cell(getattr(cost, name))}" for name in names))
+    output.say("  " + ", ".join(figures(cost)))
+    if cost.charged_to is not None:
+        output.say(f"  {cost.cause}, charged to {cost.charged_to}")
     for field, why in cost.missing:
         output.say(f"  no {field}: {why}")
     terms = [name for name, _ in next((one.terms for one in decision.candidates if one.terms), ())]

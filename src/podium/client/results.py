@@ -51,6 +51,8 @@ class Explanation:
     request_id: str
     attempts: tuple[Attempt, ...]
     feedback: tuple[Mapping[str, Any], ...] = ()
+    operations: tuple[Mapping[str, Any], ...] = ()
+    """What was done because of it beside answering, such as judging the answer, with its cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ def explanation_of(data: Mapping[str, Any]) -> Explanation:
         request_id=str(data["request_id"]),
         attempts=tuple(attempt_of(entry) for entry in data.get("attempts", ())),
         feedback=tuple(data.get("feedback", ())),
+        operations=tuple(data.get("operations", ())),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
 from podium.ports.clock import Clock
 from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink, Poster
+from podium.ports.cost import CostStore
 from podium.ports.export import ExportStore, Extent, RecordedAttempt, Window
 from podium.ports.host import Accelerator, HostFacts, HostProbe
 from podium.ports.judgment import CalibrationStore, JudgmentFilter, JudgmentStore
@@ -38,6 +39,7 @@ __all__ = [
     "Clock",
     "Deadlines",
     "DeliveryStore",
+    "CostStore",
     "EventLog",
     "EventSink",
     "ExecutionStore",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from podium.domain.cost import Operation, SpentKey, SpentRow
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.evidence import Evidence
@@ -35,17 +36,21 @@ class Recorded:
     """By task."""
     keep_until: Mapping[str, float] = field(default_factory=dict)
     """Until when (Unix seconds) each deprecated version is kept warm, by ref."""
+    spending: Mapping[SpentKey, SpentRow] = field(default_factory=dict)
+    """Sums of what was spent in the newest hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One group commit of the write-behind recorder. ``evidence`` and ``knowledge`` hold whole rows, never deltas."""
+    """One group commit of the write-behind recorder. ``evidence``, ``knowledge`` and ``spending`` hold whole rows, never deltas."""
 
     decisions: Sequence[tuple[Decision, Outcome]] = ()
     feedback: Sequence[Feedback] = ()
     events: Sequence[Event] = ()
     evidence: Mapping[tuple[str, str], Evidence] | None = None
     knowledge: Mapping[str, TaskKnowledge] | None = None
+    operations: Sequence[Operation] = ()
+    spending: Mapping[SpentKey, SpentRow] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,7 @@ class Parts:
             version=__version__,
             started_at=base.clock.now(),
             warnings=lambda: (
+            costs=base.store,
                 *self._warnings,
                 *base.webhooks.problems(),
                 *steering.automation.problems(),

@@ -110,6 +110,7 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         evidence=recorded.evidence,
         knowledge=recorded.knowledge,
         on_evidence=policy.learn,
+        spending=recorded.spending,
         on_outcomes=on_outcomes,
         on_pairs=on_pairs,
         on_feedback=on_feedback,

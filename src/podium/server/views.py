@@ -12,6 +12,7 @@ from podium.domain.model import ModelVersion, Profile, Transition
 from podium.domain.swap import Event, Swap
 from podium.domain.task import Binding, Criteria, TaskSpec
 from podium.ports import HostFacts
+from podium.server import cost_views
 
 Json = dict[str, Any]
 MB = 1024 * 1024
@@ -168,7 +169,7 @@ def candidate(item: Candidate) -> Json:
 
 def attempt(decision: Decision, outcome: Outcome) -> Json:
     """One attempt: why this version, and what happened."""
-    choice, cost = decision.choice, outcome.cost
+    choice = decision.choice
     return {
         "decision_id": decision.id,
         "parent": decision.parent,
@@ -191,17 +192,7 @@ def attempt(decision: Decision, outcome: Outcome) -> Json:
             "streamed": outcome.streamed,
             "latency_ms": outcome.latency_ms,
             "ttft_ms": outcome.ttft_ms,
-            "cost": {
-                "wall_ms": cost.wall_ms,
-                "cpu_ms": cost.cpu_ms,
-                "peak_memory_mb": cost.peak_memory_mb,
-                "energy_mwh": cost.energy_mwh,
-                "energy_method": cost.energy_method,
-                "input_tokens": cost.input_tokens,
-                "output_tokens": cost.output_tokens,
-                "tokens_per_s": cost.tokens_per_s,
-                "missing": dict(cost.missing),
-            },
+            "cost": cost_views.cost(outcome.cost),
         },
     }
 

@@ -6,9 +6,11 @@ from functools import cache
 
 import msgspec
 
-from podium.domain.cost import Cost
+from podium.domain.cost import Cause, Cost
 from podium.domain.decision import Decision, Outcome
 from podium.domain.request import RequestHead
+from podium.domain.rollout import Split
+from podium.domain.unmeasured import NO_ENERGY, NO_PROCESS, NO_USAGE, NOT_SENT
 from podium.errors import ProviderError
 from podium.ports import Clock
 from podium.services.meter import Metered
@@ -25,36 +27,48 @@ class _Body(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
-_NO_PROCESS = "the model's process is not ours to measure"
-_NOT_SENT = "the request never reached the model"
-_NO_ENERGY = "no energy counter is readable on this machine"
 
 
 @cache
 def _missing(no_cpu: bool, no_memory: bool, no_usage: bool, sent: bool) -> tuple[tuple[str, str], ...]:
     """Which figures are absent and why; one shared value per combination."""
     if not sent:
-        return tuple((name, _NOT_SENT) for name in ("energy_mwh", "cpu_ms", "peak_memory_mb", "output_tokens"))
-    found = [("energy_mwh", _NO_ENERGY)]
+        return tuple((name, NOT_SENT) for name in ("energy_mwh", "cpu_ms", "peak_memory_mb", "output_tokens"))
+    found = [("energy_mwh", NO_ENERGY)]
     if no_cpu:
-        found.append(("cpu_ms", _NO_PROCESS))
+        found.append(("cpu_ms", NO_PROCESS))
     if no_memory:
-        found.append(("peak_memory_mb", _NO_PROCESS))
+        found.append(("peak_memory_mb", NO_PROCESS))
     if no_usage:
-        found.append(("output_tokens", "the server reported no usage"))
+        found.append(("output_tokens", NO_USAGE))
     return tuple(found)
+
+
+PLAIN: tuple[Cause, str | None] = (Cause.REQUEST, None)
+
+
+def cause_of(decision: Decision, split: Split | None) -> tuple[Cause, str | None]:
+    """Why an attempt is made, and the id of what it is charged to; ``split``: how the task's traffic is divided."""
+    if decision.parent is not None:
+        return Cause.RETRY, decision.parent
+    if split is not None and decision.served == split.candidate:
+        return Cause.CANARY, split.rollout
+    return PLAIN
 
 
 class Attempt:
     """Clocks, tokens and errors of one attempt."""
 
     __slots__ = (
-        "_clock", "_complete", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_sent", "_started",
+        "_cause", "_clock", "_complete", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_sent", "_started",
         "first_token",
     )  # fmt: skip
 
-    def __init__(self, decision: Decision, head: RequestHead, clock: Clock) -> None:
+    def __init__(
+        self, decision: Decision, head: RequestHead, clock: Clock, cause: tuple[Cause, str | None] = PLAIN
+    ) -> None:
         self._decision = decision
+        self._cause = cause
         self._head = head
         self._clock = clock
         self._started = clock.monotonic()
@@ -65,6 +79,11 @@ class Attempt:
         self._metered: Metered | None = None
         self.first_token = False
         self._complete = self._sent = False
+
+    @property
+    def sent(self) -> bool:
+        """It got its place; what happened before that used nothing of a model."""
+        return self._sent
 
     @property
     def first_byte_s(self) -> float | None:
@@ -138,6 +157,8 @@ class Attempt:
                 input_tokens=self._input,
                 output_tokens=self._output,
                 tokens_per_s=rate,
+                cause=self._cause[0],
+                charged_to=self._cause[1],
                 missing=_missing(no_cpu, no_memory, self._output is None, self._sent),
             ),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from podium.ports import Clock, EventLog, HostProbe, Provider, Store
+from podium.ports import Clock, CostStore, EventLog, HostProbe, Provider, Store
 from podium.services.alerts import Alerts
 from podium.services.automation import Automation
 from podium.services.benchmark import Benchmarks
@@ -54,6 +54,7 @@ class Services:
     store: Store
     host: HostProbe
     clock: Clock
+    costs: CostStore
     events: EventBus
     event_log: EventLog
     exports: Exports

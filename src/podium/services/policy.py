@@ -122,6 +122,10 @@ class Policy:
         """Move the traffic of one task or of several, in one assignment."""
         self._selector.rebind(*bindings)
 
+    def divided(self, task: str) -> Split | None:
+        """How the task's traffic is divided by a rollout now."""
+        return self._selector.snapshot.splits.get(task)
+
     def split(self, task: str, split: Split | None) -> None:
         """Divide a task's traffic between the arms of a rollout, or no longer, in one assignment."""
         self._selector.replace(self._selector.snapshot.with_split(task, split))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from podium.core.feedback import Given, joined, read
 from podium.core.history import fold_all, fold_feedback, revise_feedback
+from podium.domain.cost import Operation, SpentKey, SpentRow
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
 from podium.domain.knowledge import TaskKnowledge
@@ -24,6 +25,7 @@ from podium.errors import StoreError
 from podium.ports import Batch, Clock, Store
 from podium.services.joining import FeedbackStats, Joining
 from podium.services.knowledge import KnowledgeBase
+from podium.services.spending import Spending
 
 Key = tuple[str, str]
 Pair = tuple[Decision, Outcome]
@@ -60,6 +62,7 @@ class Recorder:
         *,
         evidence: Mapping[Key, Evidence] | None = None,
         knowledge: Mapping[str, TaskKnowledge] | None = None,
+        spending: Mapping[SpentKey, SpentRow] | None = None,
         on_evidence: Callable[[Mapping[Key, Evidence]], None] | None = None,
         on_outcomes: Callable[[Iterable[Outcome]], None] | None = None,
         on_pairs: Callable[[Sequence[Pair]], None] | None = None,
@@ -73,6 +76,8 @@ class Recorder:
         self._evidence = dict(evidence or {})
         self.knowledge = KnowledgeBase(knowledge)
         """What is known of tasks; stored together with the evidence."""
+        self.spending = Spending(spending, capacity)
+        """Sums of what was spent; stored together with the evidence."""
         self._on_evidence = on_evidence
         self._on_outcomes = on_outcomes
         self._on_pairs = on_pairs
@@ -111,6 +116,11 @@ class Recorder:
         self._joining.begin(decision)
         if Capability.TOOLS in needs:
             self._with_tools.add(decision.id)
+
+    def operation(self, done: Operation) -> None:
+        """Note work that no decision was made for: what it cost is on record and in the sums. No I/O."""
+        self.spending.operation(done, self._clock.now())
+        self._wake.set()
 
     def event(self, event: Event) -> None:
         """Note an event. Microseconds; no I/O."""
@@ -225,7 +235,7 @@ class Recorder:
             remaining = self._pending()
             while remaining > 0 and self._pending():
                 remaining -= max(1, await self._write())
-            if self._dirty or self.knowledge.unsaved:
+            if self._dirty or self.knowledge.unsaved or self.spending.unsaved:
                 await self._write()
 
     async def close(self, deadline_s: float = 5.0) -> None:
@@ -241,7 +251,7 @@ class Recorder:
 
     async def _drain(self) -> None:
         pause_s = RETRY_FIRST_S
-        while self._new or self._pending() or self._dirty or self.knowledge.unsaved:
+        while self._new or self._pending() or self._dirty or self.knowledge.unsaved or self.spending.unsaved:
             try:
                 await self.flush()
             except StoreError:
@@ -269,12 +279,15 @@ class Recorder:
         events = [self._events.popleft() for _ in range(min(len(self._events), ROWS_PER_WRITE))]
         dirty, self._dirty = self._dirty, set()
         known = self.knowledge.take()
+        operations, spent = self.spending.take()
         batch = Batch(
             decisions=[(decision, outcome) for _, decision, outcome in rows],
             feedback=feedback,
             events=events,
             evidence={key: self._evidence[key] for key in dirty},
             knowledge=known,
+            operations=operations,
+            spending=spent,
         )
         writing = asyncio.ensure_future(self._store_or_sort_out(batch))
         done = False
@@ -294,6 +307,7 @@ class Recorder:
                 self._events.extendleft(reversed(events))
                 self._dirty |= dirty
                 self.knowledge.put_back(known)
+                self.spending.put_back(operations, spent)
         return len(rows) + len(feedback) + len(events)
 
     async def _store_or_sort_out(self, batch: Batch) -> bool:
@@ -309,6 +323,8 @@ class Recorder:
             singles += [Batch(events=(item,)) for item in batch.events]
             singles += [Batch(evidence={key: row}) for key, row in (batch.evidence or {}).items()]
             singles += [Batch(knowledge={task: known}) for task, known in (batch.knowledge or {}).items()]
+            singles += [Batch(operations=(one,)) for one in batch.operations]
+            singles += [Batch(spending={key: row}) for key, row in (batch.spending or {}).items()]
             results = await asyncio.gather(*map(self._store.write_batch, singles), return_exceptions=True)
             refused = [error for error in results if isinstance(error, Exception)]
             for error in refused:
@@ -345,6 +361,7 @@ class Recorder:
             pairs.append(row[1:])
         folded = [outcome for outcomes in groups.values() for outcome in outcomes]
         self.knowledge.outcomes(folded, self._with_tools)
+        self.spending.outcomes(folded, self._clock.now())
         self._with_tools.difference_update([outcome.decision_id for outcome in folded])
         changed = {}
         if self._on_outcomes is not None and folded:

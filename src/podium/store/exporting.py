@@ -21,7 +21,8 @@ from podium.domain.judgment import Judgment, Verdict
 from podium.errors import NotFound
 from podium.ports import Extent, RecordedAttempt, Window
 from podium.store import engine, schema
-from podium.store.packing import unpack_choice, unpack_cost
+from podium.store.cost_packing import unpack_cost
+from podium.store.packing import unpack_choice
 
 STEP = 500
 """Places in a piece."""

@@ -17,8 +17,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
 from podium.ports import Batch, Page
-from podium.store import knowledge, schema
-from podium.store.packing import pack_choice, pack_cost, pack_pairs, unpack_choice, unpack_cost, unpack_pairs
+from podium.store import costs, knowledge, schema
+from podium.store.cost_packing import pack_cost, unpack_cost
+from podium.store.packing import pack_choice, pack_pairs, unpack_choice, unpack_pairs
 from podium.store.tasks import add_events
 
 _EVIDENCE_KEY = ("task", "ref")
@@ -72,6 +73,10 @@ def write(connection: Connection, batch: Batch) -> None:
         connection.execute(_put_evidence, [_evidence_row(key, row) for key, row in batch.evidence.items()])
     if batch.knowledge:
         knowledge.write(connection, batch.knowledge)
+    if batch.operations:
+        costs.add_operations(connection, batch.operations)
+    if batch.spending:
+        costs.put_spending(connection, batch.spending)
 
 
 def all_evidence(connection: Connection) -> Mapping[tuple[str, str], Evidence]:
@@ -128,6 +133,7 @@ def prune(connection: Connection, max_decisions: int, older_than: float, limit: 
         part = doomed[start : start + 500]
         ids = select(table.c.id).where(table.c.seq.in_(part))
         connection.execute(delete(schema.feedback).where(schema.feedback.c.decision_id.in_(ids)))
+        costs.forget_charges(connection, ids)
         connection.execute(delete(table).where(table.c.seq.in_(part)))
     oldest = connection.execute(select(func.min(table.c.at))).scalar()
     unused = delete(schema.choices)
@@ -150,6 +156,7 @@ def _add_decisions(connection: Connection, pairs: Sequence[tuple[Decision, Outco
         _put_choice, [{"digest": digest, "content": content, "last_at": at} for digest, (content, at) in used.items()]
     )
     connection.exec_driver_sql(_decision_sql(connection.dialect), rows)
+    costs.add_charges(connection, (outcome for _, outcome in pairs))
 
 
 @cache

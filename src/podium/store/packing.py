@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from podium.domain.cost import Cost, Method
 from podium.domain.decision import Candidate, Choice, Expected
 
 
@@ -101,39 +100,6 @@ def unpack_choice(content: bytes) -> Choice:
         expected=Expected(quality=quality, latency_ms=latency_ms, memory_mb=memory_mb, samples=samples),
         alternatives=tuple(alternatives),
         exploration=exploration,
-    )
-
-
-def pack_cost(cost: Cost) -> bytes:
-    """A cost as one MessagePack array."""
-    return _pack.encode(
-        (
-            cost.wall_ms,
-            cost.cpu_ms,
-            cost.peak_memory_mb,
-            cost.energy_mwh,
-            cost.energy_method.value,
-            cost.input_tokens,
-            cost.output_tokens,
-            cost.tokens_per_s,
-            cost.missing,
-        )
-    )
-
-
-def unpack_cost(content: bytes) -> Cost:
-    """The cost that ``pack_cost`` packed."""
-    wall, cpu, memory, energy, method, tokens_in, tokens_out, speed, missing = _unpack.decode(content)
-    return Cost(
-        wall_ms=wall,
-        cpu_ms=cpu,
-        peak_memory_mb=memory,
-        energy_mwh=energy,
-        energy_method=Method(method),
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        tokens_per_s=speed,
-        missing=tuple((field, why) for field, why in missing),
     )
 
 

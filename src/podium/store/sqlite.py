@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from podium.domain.alert import Alert
 from podium.domain.benchmark import ItemResult, Run
+from podium.domain.cost import Operation, SpentKey, SpentRow
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.directive import Directive
 from podium.domain.execution import Execution, ExecutionFilter, Standing
@@ -42,6 +43,7 @@ from podium.store import (
     alerts,
     benchmarks,
     calibrations,
+    costs,
     deliveries,
     directives,
     engine,
@@ -62,6 +64,7 @@ from podium.store.writer import Writer
 T = TypeVar("T")
 _PRUNE_STEP = 2_000
 
+_SPENDING_HOURS = 48
 
 class SqliteStore:
     """Implements ``ports.Store``. Built by ``open_store``."""
@@ -363,6 +366,28 @@ class SqliteStore:
         )
 
     async def close(self) -> None:
+    async def spending(
+        self, since: int = 0, until: int | None = None, *, task: str | None = None, ref: str | None = None
+    ) -> Mapping[SpentKey, SpentRow]:
+        return await self._read(lambda connection: costs.spending(connection, since, until, task, ref))
+
+    async def operations_about(self, request_id: str) -> tuple[Operation, ...]:
+        return await self._read(lambda connection: costs.operations_about(connection, request_id))
+
+    async def charged(self, to: str) -> tuple[tuple[Outcome, ...], tuple[Operation, ...]]:
+        return await self._read(lambda connection: costs.charged(connection, to))
+
+    async def keep_price_table(self, version: str, content: str, at: float) -> None:
+        await self._writer.run(lambda connection: costs.keep_price_table(connection, version, content, at))
+
+    async def price_table(self, version: str) -> str | None:
+        return await self._read(lambda connection: costs.price_table(connection, version))
+
+    async def prune_costs(self, most_operations: int, most_rows: int, older_than: float) -> int:
+        return await self._in_steps(
+            lambda connection: costs.prune(connection, most_operations, most_rows, older_than, _PRUNE_STEP)
+        )
+
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
         if not self._closed:
             self._closed = True
@@ -407,3 +432,4 @@ def _load(connection: Connection) -> Recorded:
         unfinished_swaps=tasks.unfinished_swaps(connection),
         keep_until=versions.all_retention(connection),
     )
+        spending=costs.newest_spending(connection, _SPENDING_HOURS),

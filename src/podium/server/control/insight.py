@@ -8,12 +8,14 @@ from collections import defaultdict
 
 from fastapi import APIRouter, Response
 
+from podium.domain.cost import Cause, SpentRow
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Severity
 from podium.domain.model import Lifecycle
+from podium.domain.unmeasured import NO_ENERGY
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
-from podium.server import views
+from podium.server import cost_views, views
 from podium.server.control import alerts, feedback, learning
 from podium.server.control.access import Limit, ServicesDep
 from podium.services.doctor import diagnose
@@ -21,6 +23,8 @@ from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
 router.include_router(feedback.router)
+ASKED = (Cause.REQUEST, Cause.RETRY, Cause.CANARY)
+"""Causes of what clients asked for; all other work is done behind their backs."""
 probes = APIRouter(include_in_schema=False)
 
 
@@ -55,6 +59,7 @@ async def explain(request_id: str, services: ServicesDep) -> views.Json:
         "request_id": request_id,
         "attempts": [views.attempt(decision, outcome) for decision, outcome in found],
         "feedback": [views.feedback(item) for item in scores],
+        "operations": [cost_views.operation(item) for item in await services.costs.operations_about(request_id)],
     }
 
 
@@ -91,25 +96,24 @@ def _recorder(services: Services) -> views.Json:
 
 @router.get("/costs")
 async def costs(services: ServicesDep) -> views.Json:
-    """Time, memory and CPU per version over all its recorded requests."""
+    """What every version spent over all that is on record, in total and by cause; see docs/costs.md."""
     await _flushed(services)
-    totals: defaultdict[str, list[Evidence]] = defaultdict(list)
-    for (_, ref), item in _evidence(services).items():
-        totals[ref].append(item)
+    by_ref: defaultdict[str, dict[Cause, list[SpentRow]]] = defaultdict(lambda: defaultdict(list))
+    for key, row in (await services.costs.spending()).items():
+        by_ref[key.ref][key.cause].append(row)
     rows = []
-    for ref, items in sorted(totals.items()):
-        samples = sum(item.samples for item in items)
-        cpu_samples = sum(item.cpu_samples for item in items)
-        peaks = [item.memory_mb_max for item in items if item.memory_mb_max is not None]
+    for ref, causes in sorted(by_ref.items()):
+        total = cost_views.spent(row for rows in causes.values() for row in rows)
         rows.append(
             {
                 "ref": ref,
-                "requests": samples,
-                "latency_s_total": sum(item.latency_ms_sum for item in items) / 1000,
-                "cpu_s_total": sum(item.cpu_ms_sum for item in items) / 1000 if cpu_samples else None,
-                "memory_mb_max": max(peaks) if peaks else None,
-                "energy_mwh": None,
-                "energy_reason": "no energy counter is readable on this machine",
+                **total,
+                "requests": sum(row.operations for cause in ASKED for row in causes.get(cause, ())),
+                "latency_s_total": total["wall_s"],
+                "cpu_s_total": total["cpu_s"],
+                "memory_mb_max": total["peak_memory_mb"],
+                "energy_reason": None if total["energy_mwh"] is not None else NO_ENERGY,
+                "causes": {cause: cost_views.spent(of) for cause, of in sorted(causes.items())},
             }
         )
     return {"costs": rows}

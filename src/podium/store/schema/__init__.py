@@ -5,6 +5,7 @@ from __future__ import annotations
 from podium.store.schema.base import HEAD, REVISIONS, metadata
 from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
 from podium.store.schema.quality import (
+from podium.store.schema.costs import charges, operations, price_tables, spending
     alerts,
     benchmark_items,
     benchmark_runs,
@@ -42,6 +43,7 @@ __all__ = [
     "decisions",
     "deliveries",
     "directives",
+    "charges",
     "events",
     "evidence",
     "executions",
@@ -55,9 +57,12 @@ __all__ = [
     "retention",
     "rollout_steps",
     "rollouts",
+    "operations",
+    "price_tables",
     "schedules",
     "swaps",
     "tasks",
     "transitions",
     "versions",
+    "spending",
 ]
