@@ -158,7 +158,7 @@ async def test_a_budget_that_is_used_up_defers_and_what_waits_survives_a_restart
             await rig.ask(f"What is the capital of France? {number}")
         await rig.ask("What is the capital of France?", task="cheap")
         await rig.judged(1)
-        await rig.until(lambda: rig.judging.figures.done.deferred == 4)
+        await rig.until(lambda: rig.judging.queue.held_up == 4)
         assert [one.task for one in await rig.stored(criterion=OVERALL)] == ["cheap"], "what costs nothing goes on"
         assert rig.judging.budget.short_of(rig.services.clock.monotonic()) == "compute seconds"
         assert Code.JUDGING_BUDGET in {one.code for one in diagnose(rig.services).findings}
@@ -245,3 +245,20 @@ async def test_settings_are_exchanged_without_a_restart(tmp_path: Path):
         await rig.gateway.reload()
         await rig.ask("What is the capital of France?")
         await rig.judged(1)
+
+
+@pytest.mark.requirement("JDG-3")
+async def test_alone_a_version_judges_its_own_answers_only_where_the_settings_let_it(tmp_path: Path):
+    settings = '[judging]\nenabled = true\nsample = 1.0\ncriteria = ["relevance"]\njudge = "auto"\n'
+    async with judging(tmp_path, f"{settings}may_judge_itself = false\n") as rig:
+        await rig.add("m", text='{"score": 4}')
+        await rig.ask("What is the capital of France?")
+        await rig.judged(1)
+        assert {one.verdict.judge for one in await rig.stored(criterion="relevance")} == {"rules"}
+        assert "may_judge_itself" in rig.judging.problems["relevance"]
+        (tmp_path / "home" / "podium.toml").write_text(settings)
+        await rig.gateway.reload()
+        await rig.ask("What is the capital of Peru?")
+        await rig.judged(2)
+        assert "m@1" in {one.verdict.judge for one in await rig.stored(criterion="relevance")}
+        assert rig.judging.problems == {}

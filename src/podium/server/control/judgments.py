@@ -138,6 +138,7 @@ def live(judging: Judging, now: float) -> views.Json:
         "thinned_to": judging.thinned_to,
         "resumed": judging.resumed,
         **{name: getattr(done, name) for name in type(done).__slots__},
+        "deferred": judging.queue.held_up,
         "budget": {
             "short_of": judging.budget.short_of(now),
             **asdict(judging.budget.spent()),

@@ -30,7 +30,7 @@ LONG = 20_000
 """Characters from which on rules run in a thread."""
 _log = structlog.get_logger("podium.judging")
 Grade = Callable[[Judged, str], Verdict]
-PickJudge = Callable[[str, str | None], ModelVersion | None]
+PickJudge = Callable[[str, str | None, ModelVersion | None], ModelVersion | None]
 
 
 class Asking(Protocol):
@@ -58,8 +58,8 @@ class Rubrics(Protocol):
 
 
 class Bench:
-    """``grade`` is that of core/graders; ``pick`` chooses a judge by criterion and judged version, ``named`` finds one by
-    its name; ``known`` gives stored calibrations.
+    """``grade`` is that of core/graders; ``pick`` chooses a judge by criterion, judged version and the one that was named;
+    ``named`` finds one by its name; ``known`` gives stored calibrations.
     """
 
     def __init__(
@@ -147,12 +147,14 @@ class Bench:
         """``None`` when there is nobody to ask."""
         criterion = rubric.criterion
         try:
-            version = self._pick(criterion, ref) if judge == BEST else self._named(judge)
+            version = self._pick(criterion, ref, None if judge == BEST else self._named(judge))
         except PodiumError as error:
             self.problems[criterion] = error.message
             return None
         if version is None:
-            self.problems[criterion] = "no other version can judge it; register a judge and activate it"
+            self.problems[criterion] = (
+                "no other version can judge it; register a judge and activate it, or set may_judge_itself"
+            )
             return None
         self.problems.pop(criterion, None)
         async with self._places:

@@ -23,8 +23,6 @@ class Done:
     taught: int = 0
     no_ground: int = 0
     """Answers of which no criterion got a score."""
-    deferred: int = 0
-    """Answers that had to wait for the budget."""
     retried: int = 0
     unjoined: int = 0
     """Scores whose request was no longer on record."""

@@ -90,7 +90,6 @@ class Judging:
         self.queue = JudgeQueue(store, self._thinning)
         self.intake = Intake(store, self.queue, self._thinning, idleness, clock, lambda: self._orders, signals, similar)
         self.figures = Figures()
-        self._deferred: set[str] = set()
         self._tries: dict[str, int] = {}
         self._unpruned = 0
         self.resumed = 0
@@ -131,7 +130,7 @@ class Judging:
             unscored=self.figures.unscored(),
             judges=self.figures.judges(self.calibrations.of),
             short_of=self.budget.short_of(self._clock.monotonic()),
-            deferred=self.figures.done.deferred,
+            deferred=self.queue.held_up,
             waiting=len(self.queue),
             thinned_to=self.thinned_to,
             thinned=self.queue.thinned,
@@ -234,14 +233,9 @@ class Judging:
                 with contextlib.suppress(StoreError):
                     await self.queue.forget(waiting)
 
-    def _able(self, one: Waiting) -> bool:
+    def _able(self, task: str) -> bool:
         """Whether its turn may come now: what needs a model waits for the budget."""
-        if self._orders.of(one.task).judge is None or self.budget.short_of(self._clock.monotonic()) is None:
-            return True
-        if one.decision_id not in self._deferred:
-            self._deferred.add(one.decision_id)
-            self.figures.done.deferred += 1
-        return False
+        return self._orders.of(task).judge is None or self.budget.short_of(self._clock.monotonic()) is None
 
     async def _one(self, waiting: Waiting) -> None:
         task = self._orders.of(waiting.task)
@@ -285,7 +279,6 @@ class Judging:
 
     async def _finished(self, waiting: Waiting, *, forget: bool = False) -> None:
         self._tries.pop(waiting.decision_id, None)
-        self._deferred.discard(waiting.decision_id)
         if forget:
             await self.queue.forget(waiting)
         else:
@@ -350,6 +343,7 @@ class Judging:
         self._unpruned += made
         if self._unpruned >= PRUNE_EVERY:
             self._unpruned = 0
+            self._tries = {one: tries for one, tries in self._tries.items() if self.queue.waits(one)}
             await self._store.prune_judgments(self._orders.keep)
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from podium.core.sampling import Thinning
 from podium.domain.judging import Queued, Waiting
 from podium.ports import JudgmentStore
+from podium.services.judging.lines import Lines
 
 AT_HAND, AT_HAND_CHARS = 64, 2_000_000
 """Answers, and characters of them, that are kept in memory too, so that a queue that keeps up reads nothing back."""
@@ -25,7 +26,7 @@ class JudgeQueue:
     def __init__(self, store: JudgmentStore, thinning: Thinning) -> None:
         self._store = store
         self._thinning = thinning
-        self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._waiting = Lines()
         self._under_way: dict[str, Waiting] = {}
         self._at_hand: OrderedDict[str, Queued] = OrderedDict()
         self._chars = 0
@@ -37,6 +38,11 @@ class JudgeQueue:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
 
+    @property
+    def held_up(self) -> int:
+        """Answers that had to wait because their task was not able to be judged."""
+        return self._waiting.held_up
+
     def waits(self, decision_id: str) -> bool:
         """Whether it is in line."""
         return decision_id in self._waiting
@@ -44,7 +50,8 @@ class JudgeQueue:
     async def resume(self) -> int:
         """Take up what is on disk; returns how many wait."""
         for one in await self._store.waiting_judging():
-            self._waiting.setdefault(one.decision_id, one)
+            if one.decision_id not in self._waiting:
+                self._waiting.put(one)
             self._thinning.share = min(self._thinning.share, one.share)
         self._changed.set()
         return len(self._waiting)
@@ -56,8 +63,8 @@ class JudgeQueue:
             return
         await self._store.enqueue_judging(fresh)
         for one in fresh:
-            self._waiting[one.decision_id] = Waiting(
-                decision_id=one.decision_id, task=one.task, place=one.place, odds=one.odds, share=one.share
+            self._waiting.put(
+                Waiting(decision_id=one.decision_id, task=one.task, place=one.place, odds=one.odds, share=one.share)
             )
             self._let_go(one.decision_id)
             self._at_hand[one.decision_id] = one
@@ -78,26 +85,26 @@ class JudgeQueue:
         while self._thinning.over(len(self._waiting)):
             lowered = True
             share = self._thinning.share
-            for decision_id, one in list(self._waiting.items()):
+            for one in self._waiting:
                 if one.place >= one.odds * min(one.share, share):
-                    del self._waiting[decision_id]
-                    self._let_go(decision_id)
-                    gone.append(decision_id)
+                    self._waiting.take(one.decision_id)
+                    self._let_go(one.decision_id)
+                    gone.append(one.decision_id)
                 elif one.share > share:
-                    self._waiting[decision_id] = replace(one, share=share)
+                    self._waiting.put(replace(one, share=share))
         if lowered:
             self.thinned += len(gone)
             await self._store.thin_judging(gone, self._thinning.share)
 
-    async def next(self, able: Callable[[Waiting], bool], wait_s: float) -> Waiting | None:
-        """The first that ``able`` allows, now under way; ``None`` when there was none for ``wait_s`` seconds."""
+    async def next(self, able: Callable[[str], bool], wait_s: float) -> Waiting | None:
+        """The first of a task that ``able`` allows, now under way; ``None`` when there was none for ``wait_s`` seconds."""
         deadline = asyncio.get_running_loop().time() + wait_s
         while True:
-            for decision_id, one in self._waiting.items():
-                if able(one):
-                    del self._waiting[decision_id]
-                    self._under_way[decision_id] = one
-                    return one
+            one = self._waiting.first(able)
+            if one is not None:
+                self._waiting.take(one.decision_id)
+                self._under_way[one.decision_id] = one
+                return one
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return None
@@ -117,7 +124,7 @@ class JudgeQueue:
     def put_back(self, one: Waiting) -> None:
         """It could not be judged now: last in line."""
         if self._under_way.pop(one.decision_id, None) is not None:
-            self._waiting[one.decision_id] = one
+            self._waiting.put(one, again=True)
             self._changed.set()
 
     def done(self, one: Waiting) -> None:
