@@ -49,7 +49,7 @@ def models(gateway: Gateway, tmp_path: Path) -> Models:
 
 def picker(gateway: Gateway, *, may_judge_itself: bool = True) -> JudgePicker:
     services = gateway.services
-    return JudgePicker(services.selector, services.registry, services.tasks, may_judge_itself=may_judge_itself)
+    return JudgePicker(services.selector, services.registry, services.tasks, may_judge_itself=lambda: may_judge_itself)
 
 
 def picked(gateway: Gateway, judged: str | None, criterion: str = "relevance", *, may_judge_itself: bool = True):
@@ -99,6 +99,17 @@ async def test_alone_it_judges_itself_unless_that_is_not_allowed(gateway: Gatewa
     assert picked(gateway, one) == one
     assert picked(gateway, one, may_judge_itself=False) is None
     assert picked(gateway, "gone@1") == one
+
+
+async def test_a_judge_by_name_judges_all_but_itself_while_another_can(gateway: Gateway, models: Models):
+    one = await models.add("one")
+    named = gateway.services.registry.get(one)
+    assert picker(gateway).pick_judge("relevance", "gone@1", named) == named
+    assert picker(gateway).pick_judge("relevance", one, named) == named
+    two = await models.add("two")
+    judge = picker(gateway).pick_judge("relevance", one, named)
+    assert judge is not None
+    assert judge.ref == two
 
 
 async def test_a_model_that_cannot_chat_does_not_judge(gateway: Gateway, models: Models):

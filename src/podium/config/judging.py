@@ -53,6 +53,9 @@ class Judging:
     learn_uncalibrated: Annotated[
         bool, Meta(description="Learn from a model as judge that was never calibrated: it may be no better than chance")
     ] = False
+    may_judge_itself: Annotated[
+        bool, Meta(description="A version judges its own answers when no other model can; else rules alone do")
+    ] = True
     compute_share: Annotated[
         Fraction, Meta(description="Seconds in which judging models answer, by seconds that pass; 1 is no limit")
     ] = 0.1
@@ -102,6 +105,7 @@ class Judging:
             at_once=self.at_once,
             timeout_s=self.timeout_s,
             keep=self.keep,
+            may_judge_itself=self.may_judge_itself,
         )
 
     def problems(self) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,8 @@ class JudgeOrders:
     """Longest time one criterion of one answer may take."""
     keep: int = 100_000
     """Judgments kept at most."""
+    may_judge_itself: bool = True
+    """A version judges its own answers when no other model can."""
 
     def of(self, task: str) -> TaskOrders:
         """What is in force for a task."""

@@ -28,7 +28,7 @@ def judging(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Judgin
     orders = judge_orders(base.config)
     budget = Budget(orders.limits, base.clock.monotonic())
     calibrations = Calibrations(base.store)
-    picker = JudgePicker(base.policy, base.registry, base.tasks)
+    picker = JudgePicker(base.policy, base.registry, base.tasks, may_judge_itself=lambda: made.orders.may_judge_itself)
 
     def named(ref: str) -> ModelVersion:
         return base.registry.resolve(ref)

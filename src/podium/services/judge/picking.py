@@ -21,9 +21,11 @@ NEEDS = frozenset({Capability.CHAT.value})
 
 
 class JudgePicker:
-    """``may_judge_itself``: what to do when nothing but the judged version can judge."""
+    """``may_judge_itself``: whether the judged version may when nothing else can; asked anew each time."""
 
-    def __init__(self, policy: Policy, registry: Registry, tasks: Tasks, *, may_judge_itself: bool = True) -> None:
+    def __init__(
+        self, policy: Policy, registry: Registry, tasks: Tasks, *, may_judge_itself: Callable[[], bool] = lambda: True
+    ) -> None:
         self._policy = policy
         self._registry = registry
         self._tasks = tasks
@@ -34,13 +36,18 @@ class JudgePicker:
         own = f"{TASK}.{criterion}"
         return own if self._tasks.known(own) else TASK
 
-    def pick_judge(self, criterion: str, judged_ref: str | None) -> ModelVersion | None:
+    def pick_judge(
+        self, criterion: str, judged_ref: str | None, named: ModelVersion | None = None
+    ) -> ModelVersion | None:
         """The judge of answers of ``judged_ref`` (``None``: of answers that no version here gave).
 
-        It is the judged version itself only when nothing else can, and ``None`` when nothing can or that is not allowed.
+        ``named``: somebody's choice, which stands unless it would judge itself. The judge is the judged version itself only
+        when nothing else can, and ``None`` when nothing can or that is not allowed.
         """
         task = self.task_for(criterion)
-        chosen = self._made(lambda: self._policy.choose(task, needs=NEEDS, size=0, explicit=None, criteria=None))
+        chosen = named or self._made(
+            lambda: self._policy.choose(task, needs=NEEDS, size=0, explicit=None, criteria=None)
+        )
         if chosen is None or judged_ref is None:
             return chosen
         kin = self._kin(judged_ref)
@@ -50,7 +57,7 @@ class JudgePicker:
             other = self._made(partial(self._policy.best, task, needs=NEEDS, without=without))
             if other is not None:
                 return other
-        return chosen if self._may_judge_itself else None
+        return chosen if self._may_judge_itself() else None
 
     def _made(self, choose: Callable[[], Choice]) -> ModelVersion | None:
         try:
