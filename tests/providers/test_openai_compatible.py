@@ -201,9 +201,9 @@ async def test_a_server_that_dies_between_two_requests_is_unreachable_and_found_
         await instance.send(chat(instance.model))
     with pytest.raises(ProviderUnreachable):
         await instance.health()
-    running("--port", server.port, text="second")
+    running("--port", server.port, text="again")
     await instance.health()
-    assert said(await (await instance.send(chat(instance.model))).read()) == "second"
+    assert said(await (await instance.send(chat(instance.model))).read()) == "again"
 
 
 async def test_failures_in_the_middle_of_an_answer_are_told_apart(connect, running):

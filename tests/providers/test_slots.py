@@ -72,14 +72,14 @@ async def test_any_other_answer_leaves_a_guess_that_may_be_corrected(context, se
     assert await parallelism(context, serve(v1_models=MODELS, props=props)) == (DEFAULT_CONCURRENCY, True)
 
 
-async def test_what_the_user_says_is_not_asked(context, serve):
+async def test_what_the_user_says_is_not_asked_again_when_it_is_loaded(context, serve):
     server = serve(v1_models=MODELS, props={"total_slots": 6})
     assert await parallelism(context, server, concurrency=2) == (2, False)
-    assert "/props" not in [path for path, _ in server.asked]
+    assert [path for path, _ in server.asked].count("/props") == 1  # to know what it serves
 
 
 async def test_a_server_behind_a_key_is_asked_with_it(context, serve):
     server = serve(v1_models=MODELS, props={"total_slots": 6})
     keyed = type(context)(home=context.home, environ={**context.environ, "THE_KEY": "k1"})
     assert await parallelism(keyed, server, api_key_env="THE_KEY") == (6, False)
-    assert set(server.asked) == {("/v1/models", "Bearer k1"), ("/props", "Bearer k1")}
+    assert {key for _, key in server.asked} == {"Bearer k1"}

@@ -70,6 +70,8 @@ class Facts:
     licence: str | None = None
     declared_version: str | None = None
     capabilities: frozenset[str] = frozenset()
+    evidence: tuple[tuple[str, str], ...] = ()
+    """(what, how it is known) for facts that were asked of a server or probed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from podium.ports.provider import (
     OnDevices,
     Provider,
     Reply,
+    Probes,
 )
 from podium.ports.rollout import KeptRollout, RolloutChange, RolloutStore, ScheduleStore
 from podium.ports.store import Batch, Page, Recorded, Store
@@ -61,6 +62,7 @@ __all__ = [
     "RecordedAttempt",
     "Reply",
     "RolloutChange",
+    "Probes",
     "RolloutStore",
     "Sandbox",
     "ScheduleStore",

@@ -160,6 +160,28 @@ class OnDevices(Protocol):
 
 
 @runtime_checkable
+class Probes(Protocol):
+    """A provider that can try out what a server really supports. Optional."""
+
+    async def probe(self, source: Source, facts: Facts) -> Facts:
+        """``facts`` with the capabilities that a few calls showed, and the evidence for each. Generates, so it is only
+        called for a version that is about to be validated. Raises ``ProviderError`` when nothing answers.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An instance whose server can count the tokens of a chat without answering it. Optional."""
+
+    async def count_tokens(self, body: bytes) -> int | None:
+        """Tokens of the prompt that ``body`` (as in ``Call``) becomes; ``None`` when the server cannot tell. Raises
+        ``ProviderError`` when it does not answer.
+        """
+        ...
+
+
+@runtime_checkable
 class AtEndpoint(Protocol):
     """A provider whose versions run on servers that are not ours. Optional."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,13 +17,15 @@ from podium.transport.client import HttpClient
 _JSON = (b"content-type", b"application/json")
 _PROBE_S = 10.0
 _WARM_UP_S = 300.0
+_NO_ROUTE = frozenset({404, 405, 501})
 
 
 class HttpInstance:
     """Sends operations to ``base`` (``/v1`` usually) of one server.
 
     ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``. ``adaptive``
-    says that ``concurrency`` is only a guess, which the pool may replace by what it observes; ``stop_s`` is what it has from SIGTERM to SIGKILL.
+    says that ``concurrency`` is only a guess, which the pool may replace by what it observes; ``stop_s`` is what it has from SIGTERM to SIGKILL; ``check`` says
+    from the answer to a health check why the server is not the one that was meant, if it is not.
     """
 
     def __init__(
@@ -39,8 +41,11 @@ class HttpInstance:
         process: ManagedProcess | None = None,
         adaptive: bool = False,
         stop_s: float = 5.0,
+        check: Callable[[bytes], str | None] | None = None,
     ) -> None:
+        self._check = check
         self._stop_s = stop_s
+        self._counts = True
         self.concurrency = concurrency
         self.adaptive = adaptive
         self.pid = process.pid if process is not None else None
@@ -66,6 +71,24 @@ class HttpInstance:
             total_s=limits.total_s,
         )
 
+    async def count_tokens(self, body: bytes) -> int | None:
+        """By llama.cpp's route for it; a server that has none is not asked again."""
+        if not self._counts:
+            return None
+        reply = await self._client.request(
+            b"POST",
+            self._paths[Endpoint.CHAT] + b"/input_tokens",
+            headers=self._send_headers,
+            body=body,
+            connect_s=_PROBE_S,
+            first_byte_s=_PROBE_S,
+            total_s=_PROBE_S,
+        )
+        answer = await reply.read()
+        if reply.status in _NO_ROUTE:
+            self._counts = False
+        return read_count(answer) if reply.status == 200 else None
+
     async def health(self) -> None:
         reply = await self._client.request(
             b"GET",
@@ -75,9 +98,12 @@ class HttpInstance:
             first_byte_s=_PROBE_S,
             total_s=_PROBE_S,
         )
-        await reply.read()
+        body = await reply.read()
         if reply.status != 200:
             raise ProviderError(f"{self.model}: its health check answers HTTP {reply.status}")
+        why = self._check(body) if self._check is not None else None
+        if why is not None:
+            raise ProviderError(why)
 
     async def warm_up(self) -> None:
         body: dict[str, object] = {"model": self.model, "max_tokens": 1}
@@ -112,3 +138,13 @@ class HttpInstance:
 
     def alive(self) -> bool:
         return not self._unloaded and (self._process is None or self._process.alive())
+
+
+def read_count(answer: bytes) -> int | None:
+    """``input_tokens`` of a server's count; ``None`` for anything else."""
+    try:
+        found = msgspec.json.decode(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    count = found.get("input_tokens") if isinstance(found, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None

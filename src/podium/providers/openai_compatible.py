@@ -1,35 +1,40 @@
-"""A running OpenAI-compatible server: LM Studio, vLLM, llama-server, any.
+"""A running OpenAI-compatible server: LM Studio, vLLM, llama-server, any, and OpenAI itself.
 
-What it offers is asked of it; nothing is generated to find out. A key is named by the environment variable that
-holds it and never stored.
+What it offers is asked of it; nothing is generated to find out, but what it really supports is probed before a version
+is validated. A key is named by the environment variable that holds it and never stored.
 """
 
 from __future__ import annotations
 
-import hashlib
-import ssl
-from collections.abc import Mapping
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from dataclasses import replace
+from typing import Annotated
 
 import msgspec
 
 from podium.domain.model import Capability, Facts, ModelVersion, Source
-from podium.errors import InvalidRequest, ProviderError
+from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import Characteristics
 from podium.providers.catalogue import ProviderContext
+from podium.providers.endpoints import parse_url
 from podium.providers.http_instance import HttpInstance
+from podium.providers.keys import key_from
+from podium.providers.listing import GENERATES, changed, facts_of, find_model, list_models, rows_of
+from podium.providers.probing import Probe, conclude
+from podium.providers.recognising import Served, documented, examine, served
+from podium.providers.servers import GENERIC, Kind, first, hosted_at
 from podium.providers.settings import read_settings
 from podium.providers.slots import slots_of
 from podium.transport.client import HttpClient, Origin
 
 _LIMIT_S = 10.0
 DEFAULT_CONCURRENCY = 64
-GENERATES = (Capability.CHAT, Capability.COMPLETION, Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS)
+Headers = tuple[tuple[bytes, bytes], ...]
+
+__all__ = ["GENERATES", "OpenAICompatibleProvider", "Settings", "create", "facts_of", "parse_url"]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``remote``: the model's id on the server. ``capabilities`` overrides what cannot be found out by asking."""
+    """``remote``: the model's id on the server. ``capabilities`` overrides what was probed."""
 
     remote: str | None = None
     api_key_env: str | None = None
@@ -56,12 +61,37 @@ class OpenAICompatibleProvider:
         """Ask the server what it serves. Raises ``InvalidRequest`` or ``ProviderError``."""
         settings = read_settings(source, Settings)
         origin, base = parse_url(source.location)
-        client = HttpClient(origin)
+        client = self._client(origin)
+        headers = self._headers(settings)
         try:
-            entry = find_model(await _listing(client, base, self._headers(settings)), settings.remote, source.location)
+            row = find_model(await list_models(client, base, headers, _LIMIT_S), settings.remote, source.location)
+            kind, about, identity = await _about(client, origin, base, headers, row["id"])
         finally:
             await client.aclose()
-        return facts_of(entry, settings.capabilities, f"{source.location.rstrip('/')}#{entry['id']}")
+        facts = facts_of(row, settings.capabilities, f"{source.location.rstrip('/')}#{row['id']}", identity)
+        return _completed(facts, kind, about, overridden=settings.capabilities is not None)
+
+    async def probe(self, source: Source, facts: Facts) -> Facts:
+        """Try out what the server supports with calls of one token each. Raises ``ProviderError``."""
+        settings = read_settings(source, Settings)
+        if settings.capabilities is not None:
+            return facts
+        origin, base = parse_url(source.location)
+        client = self._client(origin)
+        headers = self._headers(settings)
+        hosted = hosted_at(origin.host) is not None
+        try:
+            rows = await list_models(client, base, headers, _LIMIT_S)
+            model = find_model(rows, settings.remote, source.location)["id"]
+            kind, about, _ = await _about(client, origin, base, headers, model)
+            promised = frozenset(kind.documented) | facts.capabilities
+            limit_name = "max_completion_tokens" if hosted else "max_tokens"
+            found = await Probe(client, base, headers, model, limit_name).run(promised)
+        finally:
+            await client.aclose()
+        capabilities, evidence = conclude(about.told, promised, found)
+        kept = tuple(each for each in facts.evidence if each[0] not in {name for name, _ in evidence})
+        return replace(facts, capabilities=capabilities or facts.capabilities, evidence=(*kept, *evidence))
 
     def context_length(self, version: ModelVersion) -> int | None:
         """What was set, else what the server reported."""
@@ -80,130 +110,87 @@ class OpenAICompatibleProvider:
         return str(origin)
 
     async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
-        """Connect; the server loads its model itself. Raises ``ProviderError`` when it does not answer."""
+        """Connect; the server loads its model itself. Raises ``ProviderError`` when it does not answer, ``LoadFailed``
+        when it serves another model under this name.
+        """
         settings = read_settings(version.source, Settings)
         origin, base = parse_url(version.source.location)
-        client = HttpClient(origin)
+        client = self._client(origin)
+        headers = self._headers(settings)
         try:
-            rows = await _listing(client, base, self._headers(settings))
-            model = find_model(rows, settings.remote, version.source.location)["id"]
-            slots = settings.concurrency or await slots_of(client, base, self._headers(settings))
+            rows = await list_models(client, base, headers, _LIMIT_S)
+            row = find_model(rows, settings.remote, version.source.location)
+            _refuse_other(version, row)
+            slots = settings.concurrency or await slots_of(client, base, headers)
         except BaseException:
             await client.aclose()
             raise
+
+        def check(body: bytes) -> str | None:
+            listed = [each for each in rows_of(body, f"{origin}{base}/models") if each["id"] == row["id"]]
+            return _other(version, listed[0]) if listed else None
+
         return HttpInstance(
             client,
-            model=model,
+            model=row["id"],
             concurrency=slots or DEFAULT_CONCURRENCY,
             adaptive=slots is None,
             capabilities=version.facts.capabilities,
             base=base,
             health_path=f"{base}/models",
-            headers=self._headers(settings),
+            headers=headers,
+            check=check,
         )
 
-    def _headers(self, settings: Settings) -> tuple[tuple[bytes, bytes], ...]:
+    def _client(self, origin: Origin) -> HttpClient:
+        return HttpClient(origin, reach=self._context.reach)
+
+    def _headers(self, settings: Settings) -> Headers:
         if settings.api_key_env is None:
             return ()
-        key = self._context.environ.get(settings.api_key_env)
-        if not key:
-            raise InvalidRequest(
-                f"the environment variable {settings.api_key_env} is not set; set it where Podium runs",
-                param="source.settings.api_key_env",
-            )
-        return ((b"authorization", b"Bearer " + key.encode()),)
+        return ((b"authorization", b"Bearer " + key_from(self._context.environ, settings.api_key_env)),)
 
 
-def parse_url(url: str) -> tuple[Origin, str]:
-    """Origin and base path of an endpoint; a URL without a path gets ``/v1``. Raises ``InvalidRequest``."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-        raise InvalidRequest(f"{url[:200]!r} is no URL; write http://HOST:PORT/v1", param="source.location")
-    if parts.username or parts.password:
-        raise InvalidRequest("put no key into a URL; name its variable in api_key_env", param="source.location")
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    origin = Origin(host=parts.hostname, port=port or (443 if tls else 80), tls=tls)
-    return origin, parts.path.rstrip("/") or "/v1"
+async def _about(
+    client: HttpClient, origin: Origin, base: str, headers: Headers, model: str
+) -> tuple[Kind, Served, tuple[object, ...]]:
+    """Which server it is, what it says of the model beside its row, and what else identifies the model there."""
+    hosted = hosted_at(origin.host)
+    if hosted is not None:
+        return hosted, Served(id=model), ()
+    kind, answers, _ = await examine(client, base, headers)
+    found = (first((place,), answers, model) for place in kind.identity)
+    return kind, served(kind, answers, model), tuple(each[0] for each in found if each is not None)
 
 
-async def _listing(client: HttpClient, base: str, headers: tuple[tuple[bytes, bytes], ...]) -> list[dict[str, Any]]:
-    reply = await client.request(
-        b"GET",
-        f"{base}/models".encode(),
-        headers=headers,
-        connect_s=_LIMIT_S,
-        first_byte_s=_LIMIT_S,
-        total_s=_LIMIT_S,
-    )
-    body = await reply.read()
-    if reply.status in (401, 403):
-        raise ProviderError(f"{client.name} refuses our key (HTTP {reply.status}); set api_key_env")
-    if reply.status != 200:
-        raise ProviderError(
-            f"{client.name}{base}/models answers HTTP {reply.status}; is this an OpenAI-compatible URL?"
-        )
-    try:
-        rows = msgspec.json.decode(body)["data"]
-        return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise ProviderError(f"{client.name}{base}/models does not answer like an OpenAI-compatible server") from None
-
-
-def find_model(rows: list[dict[str, Any]], remote: str | None, url: str) -> dict[str, Any]:
-    """The row of the model that is meant; an empty one for a name the server does not list.
-
-    Servers need not list all they serve (adapters, models loaded on demand), so a name that was given is believed
-    here and proven by the generation that validates the version. Raises ``InvalidRequest`` listing what there is
-    when no name was given and there is not exactly one.
-    """
-    if remote is None and len(rows) == 1:
-        return rows[0]
-    if remote is None:
-        listed = ", ".join(row["id"] for row in rows[:10]) or "no model at all"
-        raise InvalidRequest(f"name the model at {url}; it lists {listed}", param="source.settings.remote")
-    return next((row for row in rows if row["id"] == remote), {"id": remote})
-
-
-def facts_of(row: Mapping[str, Any], capabilities: tuple[str, ...] | None, identity: str) -> Facts:
-    """What the server says of a model: llama.cpp's ``meta``, vLLM's ``max_model_len``, LM Studio's fields."""
-    meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    assert isinstance(meta, Mapping)
-    stable = {key: row[key] for key in sorted(row) if key not in ("created", "permission", "status")}
-    stable["meta"] = {key: meta[key] for key in sorted(meta) if key != "size_loaded"}
-    digest = hashlib.sha256(identity.encode() + msgspec.json.encode(stable)).hexdigest()
-    return Facts(
-        digest=f"sha256:{digest}",
-        architecture=_text(row.get("arch")),
-        parameters=_count(meta.get("n_params")),
-        quantization=_text(meta.get("ftype") or row.get("quantization")),
-        context_length=_count(
-            row.get("max_model_len") or meta.get("n_ctx") or row.get("context_length") or row.get("max_context_length")
-        ),
-        size_bytes=_count(meta.get("size")),
-        capabilities=frozenset(capabilities if capabilities is not None else _capabilities(row)),
+def _completed(facts: Facts, kind: Kind, about: Served, *, overridden: bool) -> Facts:
+    """The facts of the row, with what the server's own routes say; these win, as they know the running model."""
+    capabilities = facts.capabilities
+    if not overridden:
+        generates = documented(kind) if kind is not GENERIC else capabilities
+        embeds = capabilities == {Capability.EMBEDDING.value}
+        capabilities = about.only or (capabilities if embeds else generates | about.told)
+    return replace(
+        facts,
+        architecture=about.architecture or facts.architecture,
+        parameters=about.parameters or facts.parameters,
+        quantization=about.quantization or facts.quantization,
+        context_length=about.context_length or facts.context_length,
+        size_bytes=about.size_bytes or facts.size_bytes,
+        capabilities=capabilities,
+        evidence=(("server", kind.title), *about.evidence),
     )
 
 
-def _capabilities(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Embedding models are told by their type where the server names one; others generate."""
-    if row.get("type") == "embeddings" or row.get("task") == "embed":
-        return (Capability.EMBEDDING.value,)
-    found = [item.value for item in GENERATES]
-    if row.get("type") == "vlm" or "vision" in str(row.get("architecture", "")):
-        found.append(Capability.VISION.value)
-    reported = row.get("capabilities")
-    if isinstance(reported, list) and "embedding" in reported:
-        found.append(Capability.EMBEDDING.value)
-    return tuple(found)
+def _refuse_other(version: ModelVersion, row: dict[str, object]) -> None:
+    why = _other(version, row)
+    if why is not None:
+        raise LoadFailed(why)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _other(version: ModelVersion, row: dict[str, object]) -> str | None:
+    """Why a row is not the model that was registered; ``None`` when nothing shows that."""
+    why = changed(version.facts, facts_of(row, (), ""))
+    if why is None:
+        return None
+    return f"{version.ref}: its server serves another model under this name: {why}; register it as a new version"

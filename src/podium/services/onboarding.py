@@ -14,7 +14,7 @@ import msgspec
 from podium.domain.model import Capability, Category, Lifecycle, ModelVersion, Profile, Source
 from podium.domain.request import Endpoint
 from podium.errors import NotFound, PodiumError, ProviderError
-from podium.ports import Call, Clock, Provider
+from podium.ports import Call, Clock, Probes, Provider
 from podium.services.pool import Pool
 from podium.services.registry import Registry
 from podium.services.rejection import rejection
@@ -57,15 +57,20 @@ class Onboarding:
         self._validating: dict[str, asyncio.Lock] = {}
 
     async def add(self, order: Registration, by: str) -> tuple[ModelVersion, bool, PodiumError | None]:
-        """Register, and validate and activate unless told otherwise.
+        """Register, and validate and activate unless told otherwise. What is going to be validated is probed first.
 
         Returns the version, whether it is new, and why it could not be made ready (it then stays
         ``registered``). Raises when the source is unusable or the registry refuses.
         """
-        facts = await self._providers(order.source.provider).inspect(order.source)
+        provider = self._providers(order.source.provider)
+        facts = await provider.inspect(order.source)
+        named = order.version or facts.declared_version or facts.digest.removeprefix("sha256:")[:8]
+        known = self._registry.find(f"{order.name}@{named}")
+        if order.activate is not False and known is None and isinstance(provider, Probes):
+            facts = await provider.probe(order.source, facts)
         version = ModelVersion(
             name=order.name,
-            version=order.version or facts.declared_version or facts.digest.removeprefix("sha256:")[:8],
+            version=named,
             source=order.source,
             facts=facts,
             category=order.category,
