@@ -29,6 +29,15 @@ TICK_S = 5.0
 def add(
     name: Annotated[str, typer.Argument(help="Name of the model; versions of it share the name.")],
     gguf: Annotated[Path | None, typer.Option(help="GGUF file, run by the embedded llama.cpp.")] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="Folder with a model of your own: safetensors, ONNX, GGUF, MLX, Core ML.")
+    ] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="With --artifact: pytorch, onnx, gguf, mlx or coreml; left out: by its files.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="With --artifact: open weights that may run code of their maker.")
+    ] = False,
     ollama: Annotated[str | None, typer.Option(help="Model of a running Ollama, such as gemma3:1b.")] = None,
     url: Annotated[str | None, typer.Option(help="Base URL of a running OpenAI-compatible server.")] = None,
     command: Annotated[str | None, typer.Option(help="Command line that starts a server on ${PORT}.")] = None,
@@ -46,14 +55,18 @@ def add(
 ) -> None:
     """Register a version: its facts are read, it is loaded once, and answers once."""
     kinds = {"llamacpp": gguf and gguf.absolute(), "ollama": ollama, "openai": url, "command": command}
-    kinds["scripted"] = scripted and scripted.absolute()
+    kinds |= {"artifact": artifact and artifact.expanduser().absolute(), "scripted": scripted and scripted.absolute()}
     given = {provider: str(location) for provider, location in kinds.items() if location is not None}
     if len(given) != 1:
-        raise fail("give exactly one of --gguf, --ollama, --url, --command, --scripted", 2)
+        raise fail("give exactly one of --gguf, --artifact, --ollama, --url, --command, --scripted", 2)
     ((provider, location),) = given.items()
     settings = dict(parse_setting(text) for text in set_ or ())
     if remote is not None:
         settings["remote"] = remote
+    if (framework is not None or allow_pickle) and provider != "artifact":
+        raise fail("--framework and --allow-pickle go with --artifact", 2)
+    settings |= {"framework": framework} if framework is not None else {}
+    settings |= {"allow_pickle": True} if allow_pickle else {}
     order = {
         "provider": provider,
         "location": location,
