@@ -16,6 +16,7 @@ wrong and what to do next. Nothing here imports anything else of Podium.
     ├── PolicyError            a rule of this installation says no
     │   ├── NoCandidate        422   every model was dropped; lists each with its reason
     │   ├── RateLimited        429
+    │   ├── OverBudget         429   a budget has no room for it; names the budget and the end of its window
     │   └── Overloaded         503   queue full, memory held by others; carries Retry-After
     ├── ProviderError          the model's server failed (5xx)
     │   ├── ProviderUnreachable 502
@@ -154,6 +155,16 @@ class RateLimited(PolicyError):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
     retryable = True
+
+
+class OverBudget(PolicyError):
+    """A budget has no room for this request. ``retry_after_s`` is the end of its window; ``details`` hold its figures."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    elsewhere: bool = False
+    """It is the budget of a provider: a version of another one may serve the request."""
 
 
 class Overloaded(PolicyError):

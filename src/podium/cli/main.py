@@ -16,6 +16,7 @@ from podium.cli import (
     alerts,
     answers,
     bench,
+    budgets,
     classification,
     configuration,
     evaluation,
@@ -72,6 +73,7 @@ app.add_typer(schedules.app, name="schedules")
 for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
     app.command()(look)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(budgets.app, name="budgets")
 app.command()(events.events)
 app.add_typer(events.webhooks, name="webhooks")
 app.add_typer(events.swaps, name="swaps")

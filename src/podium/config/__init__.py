@@ -4,6 +4,7 @@ It reads files and the environment, nothing else: no database, no network, no pr
 """
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
+from podium.config.budgets import BudgetEntry, declared_budgets
 from podium.config.changes import Difference, difference
 from podium.config.judging import Judging, TaskJudging
 from podium.config.network import Network
@@ -26,6 +27,7 @@ from podium.config.webhooks import WebhookEntry, read_secret
 
 __all__ = [
     "AutoSwap",
+    "BudgetEntry",
     "Config",
     "Difference",
     "Judging",
@@ -43,6 +45,7 @@ __all__ = [
     "TaskObjectives",
     "Timeouts",
     "WebhookEntry",
+    "declared_budgets",
     "default_home",
     "difference",
     "is_loopback",

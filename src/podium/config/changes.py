@@ -55,6 +55,8 @@ def difference(old: Config, new: Config) -> Difference:
         live.append("rules")
     if old.windows != new.windows:
         live.append("windows")
+    if old.budgets != new.budgets:
+        live.append("budgets")
     if old.webhooks != new.webhooks:
         live.append("webhooks")
     inherited: tuple[str, ...] = ()

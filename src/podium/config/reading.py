@@ -189,6 +189,7 @@ def _check(settings: Settings) -> list[Problem]:
         problems += _check_model(name, model)
     problems += _check_autoswap(settings)
     problems += _check_windows(settings)
+    problems += _check_budgets(settings)
     problems += _check_judging(settings)
     return problems
 
@@ -209,6 +210,17 @@ def _check_windows(settings: Settings) -> list[Problem]:
             entry.window(name)
         except InvalidRequest as error:
             found.append(Problem(("windows", name, error.param or "cron"), error.message))
+    return found
+
+
+def _check_budgets(settings: Settings) -> list[Problem]:
+    found = []
+    for name, entry in settings.budgets.items():
+        try:
+            entry.budget(name)
+        except InvalidRequest as error:
+            path = ("budgets", name) if error.param == "name" else ("budgets", name, error.param or "limit")
+            found.append(Problem(path, error.message))
     return found
 
 

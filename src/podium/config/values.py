@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
+from podium.config.budgets import BudgetEntry
 from podium.config.judging import Judging, TaskJudging
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
@@ -233,6 +234,9 @@ class Settings:
     )
     windows: Annotated[Mapping[str, WindowEntry], Meta(description="Maintenance windows for schedules, by name")] = (
         field(default_factory=dict)
+    )
+    budgets: Annotated[Mapping[str, BudgetEntry], Meta(description="What may be used up in a while, by name")] = field(
+        default_factory=dict
     )
     fallbacks: Annotated[
         Mapping[str, tuple[str, ...]],

@@ -23,7 +23,10 @@ CLIENT_LEFT = "client_left"
 NOT_ITS_DOING = frozenset(
     {
         CLIENT_LEFT,
+        "budget_busy",
+        "budget_deferred",
         "context_length_exceeded",
+        "insufficient_quota",
         "model_does_not_fit",
         "not_supported",
         "overloaded",
@@ -69,7 +72,7 @@ def fold_all(evidence: Evidence, outcomes: Iterable[Outcome]) -> Evidence:
     ttft = [outcome.ttft_ms for outcome in good if outcome.ttft_ms is not None]
     speed = [outcome.cost.tokens_per_s for outcome in good if outcome.cost.tokens_per_s is not None]
     cpu = [outcome.cost.cpu_ms for outcome in good if outcome.cost.cpu_ms is not None]
-    memory = [outcome.cost.peak_memory_mb for outcome in counted if outcome.cost.peak_memory_mb is not None]
+    memory = [outcome.cost.held_memory_mb for outcome in counted if outcome.cost.held_memory_mb is not None]
     if evidence.memory_mb_max is not None:
         memory.append(evidence.memory_mb_max)
     newest = max(outcome.at for outcome in counted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
+from podium.ports.budget import BudgetStore
 from podium.ports.clock import Clock
 from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink, Poster
 from podium.ports.cost import CostStore
@@ -34,6 +35,7 @@ __all__ = [
     "AtEndpoint",
     "Batch",
     "BenchmarkStore",
+    "BudgetStore",
     "CalibrationStore",
     "Call",
     "Characteristics",

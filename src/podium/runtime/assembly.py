@@ -9,17 +9,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from podium._version import __version__
-from podium.config import Config
+from podium.config import Config, declared_budgets
 from podium.config.export_key import export_key
 from podium.host import Host
 from podium.maintenance import Maintenance
 from podium.runtime.alerting import alerting
+from podium.runtime.budgeting import budgeting
 from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
 from podium.server.openai import DataPlane
 from podium.services.alerts import Alerts
+from podium.services.budgeting import Budgeting
+from podium.services.counting import TokenCounter
 from podium.services.export import Exports
 from podium.services.judging import Judging
 from podium.services.plane import Services
@@ -31,17 +34,25 @@ class Parts:
     """A gateway that is put together and not started yet."""
 
     def __init__(
-        self, base: Foundation, serving: Serving, steering: Steering, judging: Judging, alerts: Alerts
+        self,
+        base: Foundation,
+        serving: Serving,
+        steering: Steering,
+        judging: Judging,
+        alerts: Alerts,
+        budgeting: Budgeting,
     ) -> None:
         self._base = base
         self._serving = serving
         self._steering = steering
         self._judging = judging
         self._alerts = alerts
+        self._budgeting = budgeting
         self._warnings: list[str] = [*base.store.warnings, *base.forgotten]
         self._reload: Reload | None = None
         self.host: Host = base.host
-        self.data_plane = DataPlane(serving.gateway, base.registry)
+        counter = TokenCounter(base.registry, base.policy, base.tasks, serving.classifier, serving.pool)
+        self.data_plane = DataPlane(serving.gateway, base.registry, counter)
         self.services = self._bundle()
 
     async def start(self, declare: Callable[[], Awaitable[list[str]]], reload: Reload, stack: AsyncExitStack) -> None:
@@ -69,12 +80,14 @@ class Parts:
                 declared(),
                 self._serving.classifier.run(),
                 self._judging.run(),
+                self._budgeting.run(),
                 self._serving.tracker.run(),
             )
         )
 
     async def _go_on(self, stack: AsyncExitStack) -> None:
         base, steering = self._base, self._steering
+        await self._budgeting.resume(declared_budgets(base.config.budgets))
         await steering.swapper.settle(base.recorded.unfinished_swaps)
         self._serving.directives.resume()
         await self._serving.tracker.resume()
@@ -112,8 +125,10 @@ class Parts:
             benchmarks=serving.benchmarks,
             judging=self._judging,
             alerts=self._alerts,
+            budgeting=self._budgeting,
             tracker=serving.tracker,
             store=base.store,
+            costs=base.store,
             host=base.host,
             clock=base.clock,
             events=base.bus,
@@ -126,7 +141,6 @@ class Parts:
             version=__version__,
             started_at=base.clock.now(),
             warnings=lambda: (
-            costs=base.store,
                 *self._warnings,
                 *base.webhooks.problems(),
                 *steering.automation.problems(),
@@ -141,7 +155,7 @@ async def assemble(config: Config, store: Any, stack: AsyncExitStack) -> Parts:
     serving = serve(base, stack)
     judge = judging(base, serving, stack)
     steering = steer(base, serving, judge.score)
-    return Parts(base, serving, steering, judge, alerting(base, serving, stack))
+    return Parts(base, serving, steering, judge, alerting(base, serving, stack), budgeting(base, serving, stack))
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from podium._version import __version__
-from podium.config import Config, Difference, difference, prepare_home, reread
+from podium.config import Config, Difference, declared_budgets, difference, prepare_home, reread
 from podium.config.automation import standing_orders
 from podium.domain.swap import Event
 from podium.errors import ConfigError
@@ -170,6 +170,7 @@ class Gateway:
         self.services.schedules.windows = {name: entry.window(name) for name, entry in new.windows.items()}
         self.services.automation.configure(standing_orders(new))
         self.services.judging.configure(judge_orders(new))
+        self.services.budgeting.declare(declared_budgets(new.budgets))
         await self.services.alerts.configure(objectives(new))
         await self.services.webhooks.configure(hooks(new, os.environ))
         problems += self.services.webhooks.problems()

@@ -14,7 +14,17 @@ from podium.domain.alert import Aspect
 from podium.ports import AlertStore, Clock
 from podium.services.learner import WEIGHTS
 
-EXCUSED = frozenset({CLIENT_LEFT, "context_length_exceeded", "not_supported", "provider_rejected"})
+EXCUSED = frozenset(
+    {
+        CLIENT_LEFT,
+        "budget_busy",
+        "budget_deferred",
+        "context_length_exceeded",
+        "insufficient_quota",
+        "not_supported",
+        "provider_rejected",
+    }
+)
 """Errors of the caller's own doing. That there was no room for a request is our failure."""
 LOOKED_AT = 100
 """Budgets that one look goes through, some 10 ms; the next look goes on behind them."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
@@ -20,10 +19,11 @@ from podium.domain.decision import Choice, Decision, Outcome
 from podium.domain.model import ModelVersion
 from podium.domain.request import RequestHead, Ticket
 from podium.domain.task import DEFAULT_TASK, Classification, Criteria
-from podium.errors import NotFound, Overloaded, PodiumError, ProviderError, ProviderUnreachable
+from podium.errors import NotFound, OverBudget, Overloaded, PodiumError, ProviderError, ProviderUnreachable
 from podium.ports import Call, Clock, Deadlines, Reply
 from podium.services import wire
-from podium.services.attempt import Attempt
+from podium.services.attempt import Attempt, cause_of
+from podium.services.budgeting import NOTHING, Budgeting, Reservation
 from podium.services.classifier import TaskClassifier
 from podium.services.exploring import Explorer
 from podium.services.idleness import Idleness
@@ -34,34 +34,14 @@ from podium.services.pool import Lease, Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.rejection import rejection
+from podium.services.responder import Headers, Responder, Tracking, waiting_comment
 from podium.services.route import Route
 from podium.services.sse import StreamRelay
 from podium.services.tasks import Tasks
 
-Headers = Sequence[tuple[bytes, bytes]]
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _encoder = msgspec.json.Encoder()
-
-
-class Responder(Protocol):
-    """The caller's end of a request. ``on_pause``/``on_resume`` are called when the caller reads slowly."""
-
-    bytes_started: bool
-    on_pause: Callable[[], None] | None
-    on_resume: Callable[[], None] | None
-
-    def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
-    def start_stream(self, status: int, headers: Headers) -> None: ...
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> None: ...
-
-
-class Tracking(Protocol):
-    """Is told of attempts of requests that name an execution; must be quick and must not raise."""
-
-    def began(self, execution_id: str, decision: Decision) -> None: ...
-    def ended(self, execution_id: str, outcome: Outcome) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +93,7 @@ class Gateway:
         self.observers: tuple[Observer, ...] = ()
         """Who is shown finished answers, if they want them."""
         self.tracking: Tracking | None = None
+        self.budgeting: Budgeting | None = None
 
     def new_id(self, kind: str) -> str:
         """A process-unique id such as ``req_5f3a…0000002a``."""
@@ -209,7 +190,9 @@ class Gateway:
 
     async def _attempt(self, head: RequestHead, decision: Decision, out: Responder) -> None:
         version = self._registry.get(decision.served)
-        attempt = Attempt(decision, head, self._clock)
+        cause = cause_of(decision, self._selector.divided(decision.choice.task))
+        attempt = Attempt(decision, head, self._clock, cause)
+        held = await self._admit(head, decision, version)
         self._begin(head, decision)
         lease: Lease | None = None
         keeping = self._keeping(head, decision) if self.observers else None
@@ -253,7 +236,23 @@ class Gateway:
             if lease is not None:
                 attempt.metered(self._meter.end(lease.instance_id, decision.id))
                 lease.release()
-            self._record(head, decision, attempt.outcome(), keeping)
+            outcome = attempt.outcome()
+            held.ended(outcome, sent=attempt.sent)
+            self._record(head, decision, outcome, keeping)
+
+    async def _admit(self, head: RequestHead, decision: Decision, version: ModelVersion) -> Reservation:
+        """Reserve what the attempt may use. Of a refusal there is a record only where another attempt follows it."""
+        if self.budgeting is None or not self.budgeting.limited:
+            return NOTHING
+        try:
+            return await self.budgeting.admit(head, decision.choice.task, version, decision.id)
+        except OverBudget as error:
+            if error.elsewhere:
+                refused = Attempt(decision, head, self._clock)
+                refused.failed(error.code)
+                self._begin(head, decision)
+                self._record(head, decision, refused.outcome(), None)
+            raise
 
     def _begin(self, head: RequestHead, decision: Decision) -> None:
         self._recorder.begin(decision, head.needs)
@@ -299,7 +298,7 @@ class Gateway:
             nonlocal timer
             if not out.bytes_started:
                 out.start_stream(200, self._headers(head, decision, _STREAM))
-            out.write(_comment(version.ref, *self._pool.outlook(version.ref)))
+            out.write(waiting_comment(version.ref, *self._pool.outlook(version.ref)))
             timer = loop.call_later(self.limits.heartbeat_s, beat)
 
         timer = loop.call_later(self.limits.heartbeat_s, beat)
@@ -389,10 +388,3 @@ class Gateway:
             (b"x-request-id", head.request_id.encode()),
         )
         return (*fixed, _NO_CACHE) if head.stream else fixed
-
-
-def _comment(ref: str, what: str, seconds: float | None) -> bytes:
-    """A line that stream readers ignore and people understand."""
-    left = "" if seconds is None else f"; about {seconds:.1f} s left"
-    text = f": waiting for {ref}: {what}{left}"
-    return text.replace("\n", " ").replace("\r", " ").encode() + b"\n\n"

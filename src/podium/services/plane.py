@@ -9,6 +9,7 @@ from podium.ports import Clock, CostStore, EventLog, HostProbe, Provider, Store
 from podium.services.alerts import Alerts
 from podium.services.automation import Automation
 from podium.services.benchmark import Benchmarks
+from podium.services.budgeting import Budgeting
 from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.events import EventBus
@@ -50,11 +51,12 @@ class Services:
     benchmarks: Benchmarks
     judging: Judging
     alerts: Alerts
+    budgeting: Budgeting
     tracker: Tracker
     store: Store
+    costs: CostStore
     host: HostProbe
     clock: Clock
-    costs: CostStore
     events: EventBus
     event_log: EventLog
     exports: Exports

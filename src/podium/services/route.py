@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from podium.domain.decision import Choice
-from podium.errors import Overloaded, PodiumError, ProviderError
+from podium.errors import OverBudget, Overloaded, PodiumError, ProviderError
 
 MAX_ATTEMPTS = 4
 MAX_LOST = 2
@@ -29,7 +29,7 @@ class Route:
 
     def after(self, served: str, error: PodiumError) -> str | None:
         """The version to try after ``served`` failed with ``error``; ``None``: give the error to the caller."""
-        if not isinstance(error, ProviderError | Overloaded) or not error.retryable:
+        if not _mendable(error):
             return None
         self._attempts += 1
         if self._attempts > MAX_ATTEMPTS:
@@ -38,3 +38,9 @@ class Route:
             self._lost += 1
             return served
         return self._left.popleft() if self._left else None
+
+
+def _mendable(error: PodiumError) -> bool:
+    if isinstance(error, OverBudget):
+        return error.elsewhere
+    return isinstance(error, ProviderError | Overloaded) and error.retryable

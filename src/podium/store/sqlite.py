@@ -59,6 +59,7 @@ from podium.store import (
     tasks,
     versions,
 )
+from podium.store.budget_tables import BudgetTables
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ _PRUNE_STEP = 2_000
 
 _SPENDING_HOURS = 48
 
-class SqliteStore:
+class SqliteStore(BudgetTables):
     """Implements ``ports.Store``. Built by ``open_store``."""
 
     def __init__(self, path: Path, warnings: tuple[str, ...] = ()) -> None:

@@ -14,6 +14,7 @@ from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, 
 from podium.server.control import (
     alerts,
     benchmarks,
+    budgets,
     choosing,
     classification,
     events,
@@ -53,6 +54,7 @@ def create_app(services: Services) -> FastAPI:
         events.router,
         exporting.router,
         benchmarks.router,
+        budgets.router,
     ):
         app.include_router(router, prefix="/api/v1")
     app.include_router(insight.probes)

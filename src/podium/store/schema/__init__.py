@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podium.store.schema.base import HEAD, REVISIONS, metadata
+from podium.store.schema.budgets import budget_accounts, budget_reservations, budgets
 from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
 from podium.store.schema.quality import (
 from podium.store.schema.costs import charges, operations, price_tables, spending
@@ -38,6 +39,9 @@ __all__ = [
     "benchmark_items",
     "benchmark_runs",
     "bindings",
+    "budget_accounts",
+    "budget_reservations",
+    "budgets",
     "calibrations",
     "choices",
     "decisions",

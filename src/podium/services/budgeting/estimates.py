@@ -1,0 +1,146 @@
+"""What an operation may use, before it is known: the caller's own limit, else the 95th percentile of its task.
+
+Owns the newest figures of each task and version. Reads no body beyond the head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+
+from podium.domain.budget import Need, Price, Unit, Used
+from podium.domain.cost import Cost
+from podium.domain.decision import Outcome
+from podium.domain.model import ModelVersion
+from podium.domain.request import Endpoint, RequestHead
+
+BYTES_PER_TOKEN = 3
+"""Of a request's body: a prompt is taken to have a token in every three bytes, which is rather too many."""
+GUESS_OUTPUT, GUESS_COMPUTE_MS, GUESS_ENERGY_MJ = 1024, 10_000, 1_000_000
+"""While nothing is known of a task."""
+NEWEST = 64
+"""Operations that a percentile is of."""
+FEWEST = 5
+"""Operations of a version on a task before they say more than those of the whole task."""
+MOST_TASKS = 4_000
+_FREE = Price(input_per_mtok=0.0, output_per_mtok=0.0)
+
+
+class _Newest:
+    """Three figures of the newest operations, and their 95th percentiles."""
+
+    __slots__ = ("_seen", "_sorted")
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[int]] = {}
+        self._sorted: dict[str, int] = {}
+
+    def add(self, figure: str, value: int) -> None:
+        self._seen.setdefault(figure, deque(maxlen=NEWEST)).append(value)
+        self._sorted.pop(figure, None)
+
+    def count(self, figure: str) -> int:
+        return len(self._seen.get(figure, ()))
+
+    def p95(self, figure: str) -> int:
+        found = self._sorted.get(figure)
+        if found is None:
+            values = sorted(self._seen[figure])
+            found = self._sorted[figure] = values[math.ceil(0.95 * len(values)) - 1]
+        return found
+
+
+class Estimates:
+    """``price`` tells what a version costs, ``None`` for one that nobody bills."""
+
+    def __init__(self, price: Callable[[ModelVersion], Price | None] | None = None) -> None:
+        self.price = price
+        self._of: OrderedDict[tuple[str, str], _Newest] = OrderedDict()
+
+    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Learn from attempts that were answered."""
+        for outcome in outcomes:
+            if not outcome.success:
+                continue
+            used, cost = used_by(outcome.cost), outcome.cost
+            for key in ((outcome.task, outcome.ref), (outcome.task, "")):
+                newest = self._of.get(key)
+                if newest is None:
+                    newest = self._of[key] = _Newest()
+                    if len(self._of) > MOST_TASKS:
+                        self._of.popitem(last=False)
+                for figure, value in (
+                    ("output", cost.output_tokens),
+                    ("compute", used.compute_ms),
+                    ("energy", used.energy_mj),
+                ):
+                    if value is not None:
+                        newest.add(figure, value)
+
+    def need(self, unit: Unit, head: RequestHead, task: str, version: ModelVersion) -> Need:
+        """What a request to a version may use of a unit."""
+        match unit:
+            case Unit.COMPUTE:
+                return self._usual("compute", task, version.ref, GUESS_COMPUTE_MS)
+            case Unit.ENERGY:
+                return self._usual("energy", task, version.ref, GUESS_ENERGY_MJ)
+            case Unit.TOKENS:
+                output = self._output(head, task, version.ref)
+                return Need(input_tokens(head.size) + output.amount, output.known)
+            case Unit.MONEY:
+                price = self.price_of(version)
+                output = self._output(head, task, version.ref)
+                # Money is never spent on a guess that may be too small without it being refused when it does not fit.
+                return Need(cost_of(price, input_tokens(head.size), output.amount))
+
+    def price_of(self, version: ModelVersion) -> Price:
+        """Nothing, for a version nobody bills."""
+        return (self.price(version) if self.price is not None else None) or _FREE
+
+    def _output(self, head: RequestHead, task: str, ref: str) -> Need:
+        if head.endpoint is Endpoint.EMBEDDING:
+            return Need(0)
+        if head.max_tokens is not None:
+            return Need(head.max_tokens * _choices(head))
+        return self._usual("output", task, ref, GUESS_OUTPUT)
+
+    def _usual(self, figure: str, task: str, ref: str, guess: int) -> Need:
+        own = self._of.get((task, ref))
+        if own is not None and own.count(figure) >= FEWEST:
+            return Need(own.p95(figure))
+        of_task = self._of.get((task, ""))
+        if of_task is not None and of_task.count(figure):
+            return Need(of_task.p95(figure))
+        return Need(guess, known=False)
+
+
+def input_tokens(size: int) -> int:
+    """Tokens that a body of so many bytes is taken to have."""
+    return -(-size // BYTES_PER_TOKEN)
+
+
+def cost_of(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """Millionths of a dollar, rounded up."""
+    return math.ceil((input_tokens * price.input_per_mtok + output_tokens * price.output_per_mtok) / 1e6)
+
+
+def used_by(cost: Cost) -> Used:
+    """What a cost says in the amounts of budgets. Compute is processor and GPU time, or else the time the answer took."""
+    compute = [part for part in (cost.cpu_ms, cost.gpu_ms) if part is not None]
+    tokens = cost.output_tokens
+    if tokens is not None:
+        tokens += cost.input_tokens or 0
+    return Used(
+        tokens=tokens,
+        compute_ms=math.ceil(sum(compute) if compute else cost.wall_ms),
+        energy_mj=None if cost.energy_mwh is None else math.ceil(cost.energy_mwh * 3600.0),
+        microusd=cost.price_microusd,
+    )
+
+
+def _choices(head: RequestHead) -> int:
+    """How many answers are asked for."""
+    raw = head.fields.get("n")
+    text = bytes(raw).strip() if raw is not None else b"1"
+    return max(1, int(text)) if text.isdigit() and len(text) < 7 else 1
