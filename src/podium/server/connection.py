@@ -22,7 +22,7 @@ from podium.errors import BodyTooLarge, InternalError, InvalidRequest, PodiumErr
 from podium.server.admittance import Admittance
 from podium.server.exchange import Exchange
 from podium.server.limits import Limits
-from podium.server.rendering import render_error
+from podium.server.rendering import render_for
 
 logger = logging.getLogger("podium.server")
 
@@ -337,7 +337,7 @@ class HttpProtocol(asyncio.Protocol):
             if not exchange.ended:
                 exchange.abort()
         elif not exchange.disconnected:
-            exchange.respond(*render_error(err, exchange.request_id))
+            exchange.respond(*render_for(exchange.path, err, exchange.request_id))
 
     def _proceed(self, keep_alive: bool) -> None:
         """The answer is written: close, or turn to the next request."""
@@ -365,7 +365,7 @@ class HttpProtocol(asyncio.Protocol):
     def _refuse(self, err: PodiumError) -> None:
         """Answer, say that nothing more comes, throw away what still arrives, close."""
         exchange = Exchange(self._transport, method="GET", path="", query=b"", headers={}, body=b"", keep_alive=False)
-        exchange.respond(*render_error(err))
+        exchange.respond(*render_for(self._url, err))
         self.phase = LINGER
         self.deadline = self._loop.time() + self.limits.linger_s
         self._body.clear()

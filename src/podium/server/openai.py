@@ -10,15 +10,15 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
-from podium.core.balancing import prefix_key
 from podium.domain.model import Capability, Lifecycle, ModelVersion
 from podium.domain.request import Endpoint
 from podium.errors import CallerError, InternalError, NotFound, PodiumError
 from podium.ports import Page
-from podium.server.criteria import read_criteria
 from podium.server.exchange import Exchange
+from podium.server.heads import criteria_of, read_head
+from podium.server.messages import MESSAGES, VERSION, MessagesPlane
 from podium.server.rendering import render_error
-from podium.services import wire
+from podium.services.counting import TokenCounter
 from podium.services.gateway import Gateway
 from podium.services.registry import Registry
 
@@ -33,9 +33,10 @@ _log = structlog.get_logger("podium.server")
 class DataPlane:
     """Handles every request under ``/v1``."""
 
-    def __init__(self, gateway: Gateway, registry: Registry) -> None:
+    def __init__(self, gateway: Gateway, registry: Registry, counter: TokenCounter) -> None:
         self._gateway = gateway
         self._registry = registry
+        self._messages = MessagesPlane(gateway, registry, counter)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one exchange; every error becomes OpenAI's shape with the request id."""
@@ -44,6 +45,8 @@ class DataPlane:
             endpoint = _POSTS.get(exchange.path)
             if endpoint is not None:
                 await self._generate(exchange, endpoint, request_id)
+            elif exchange.path.startswith(MESSAGES) or VERSION in exchange.headers:
+                await self._messages.handle(exchange, request_id)
             else:
                 self._lookup(exchange, request_id)
         except PodiumError as error:
@@ -57,24 +60,8 @@ class DataPlane:
     async def _generate(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
         if exchange.method != "POST":
             raise CallerError("use POST", status=405, code="method_not_allowed")
-        headers = exchange.headers
-        task = headers.get(b"x-podium-task")
-        session = headers.get(b"x-podium-session")
-        limits = headers.get(b"x-podium-criteria")
-        key = headers.get(b"authorization")
-        priority = headers.get(b"x-podium-priority")
-        execution = headers.get(b"x-podium-execution")
-        head = wire.parse(
-            endpoint,
-            exchange.body,
-            request_id=request_id,
-            task=task.decode("latin-1") if task else None,
-            session=session.decode("latin-1") if session else None,
-            caller=f"{prefix_key(key):016x}" if key else "",
-            priority=priority.decode("latin-1") if priority else None,
-            execution=execution.decode("latin-1") if execution else None,
-        )
-        await self._gateway.handle(head, read_criteria(limits) if limits else None, exchange)
+        head = read_head(exchange, endpoint, exchange.body, request_id)
+        await self._gateway.handle(head, criteria_of(exchange), exchange)
 
     def _lookup(self, exchange: Exchange, request_id: str) -> None:
         path = exchange.path

@@ -1,0 +1,41 @@
+"""Reads what Podium's own headers say about a request; the same on every wire format."""
+
+from __future__ import annotations
+
+from podium.core.balancing import prefix_key
+from podium.domain.request import Endpoint, RequestHead
+from podium.domain.task import Criteria
+from podium.server.criteria import read_criteria
+from podium.server.exchange import Exchange
+from podium.services import wire
+
+
+def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: str) -> RequestHead:
+    """``body`` is in OpenAI's format. Raises ``InvalidRequest`` naming the field."""
+    headers = exchange.headers
+    task = headers.get(b"x-podium-task")
+    session = headers.get(b"x-podium-session")
+    priority = headers.get(b"x-podium-priority")
+    execution = headers.get(b"x-podium-execution")
+    return wire.parse(
+        endpoint,
+        body,
+        request_id=request_id,
+        task=task.decode("latin-1") if task else None,
+        session=session.decode("latin-1") if session else None,
+        caller=caller_of(exchange),
+        priority=priority.decode("latin-1") if priority else None,
+        execution=execution.decode("latin-1") if execution else None,
+    )
+
+
+def caller_of(exchange: Exchange) -> str:
+    """A fingerprint of the key, as OpenAI's clients or Anthropic's send it; empty without one."""
+    key = exchange.headers.get(b"authorization") or exchange.headers.get(b"x-api-key")
+    return f"{prefix_key(key):016x}" if key else ""
+
+
+def criteria_of(exchange: Exchange) -> Criteria | None:
+    """Limits of this request alone. Raises ``InvalidRequest``."""
+    limits = exchange.headers.get(b"x-podium-criteria")
+    return read_criteria(limits) if limits else None
