@@ -85,6 +85,35 @@ async def test_reported_means_are_corrected_for_the_judge_where_all_scores_were_
     assert corrected["low"] < 0.6 < corrected["high"]
     assert corrected["high"] < found["low"]
     assert estimates["critic@1"]["corrected"] is None
+    assert estimates["critic@1"]["pass_rate"] is None
+
+
+async def test_the_share_of_passes_is_corrected_by_rogan_and_gladen_and_says_so(home: Path) -> None:
+    """Of 60 answers the judge passes 45 (its cut is 0.6); with sensitivity .9 and specificity .6 people pass .7."""
+    kind = dataclasses.replace(
+        made()[1], n=400, positives=200, cut=0.6, sensitivity=0.9, specificity=0.6, moments=(0.5, 0.7, 0.25, 0.04, 0.06)
+    )
+    store = open_store(home / "podium.db")
+    await store.save_calibration(kind)
+    await store.save_calibration(dataclasses.replace(kind, judge="blind@1", sensitivity=0.5, specificity=0.5))
+    scores = [0.8 if number % 4 else 0.3 for number in range(60)]
+    await store.save_judgments([judgment(number, score) for number, score in enumerate(scores)])
+    await store.save_judgments([judgment(100 + number, score, judge="blind@1") for number, score in enumerate(scores)])
+    await store.close()
+    async with Podium.open(home=home) as podium:
+        estimates = {one["judge"]: one for one in (await podium.call("GET", "/api/v1/judgments/stats"))["estimates"]}
+    found = estimates[RULES]["pass_rate"]
+    assert found["share"] == pytest.approx(0.75)
+    assert found["low"] < 0.75 < found["high"]
+    corrected = found["corrected"]
+    assert corrected["method"] == "Rogan-Gladen"
+    assert corrected["labels"] == 400
+    assert corrected["share"] == pytest.approx((0.75 + 0.6 - 1) / (0.9 + 0.6 - 1))
+    assert corrected["high"] - corrected["low"] > found["high"] - found["low"]
+    blind = estimates["blind@1"]["pass_rate"]["corrected"]
+    assert blind["share"] is None
+    assert "alike" in blind["missing"]
+    assert estimates[RULES]["corrected"]["method"] == "prediction-powered"
 
 
 async def test_a_mean_of_scores_from_before_the_calibration_is_not_corrected(home: Path) -> None:

@@ -108,14 +108,18 @@ def _show_stats(found: Json) -> None:
     rows = [
         [
             *(one[name] for name in ("task", "ref", "criterion", "judge", "judgments", "mean")),
-            "-" if one["low"] is None else f"{one['low']:.3f} … {one['high']:.3f}",
+            _between(one),
+            *_corrected(one),
             round(one["stands_for"]),
             one["invalid"],
         ]
         for one in found["estimates"]
     ]
-    columns = ("task", "version", "criterion", "judge", "judged", "mean", "95 % interval", "stands for", "invalid")
+    columns = ("task", "version", "criterion", "judge", "judged", "mean", "95 % interval", "by people", "95 % interval",
+               "pass by people", "95 % interval", "stands for", "invalid")  # fmt: skip
     output.table(columns, rows, empty="nothing was judged yet")
+    for line in _methods(found["estimates"]):
+        output.note(line)
     output.say()
     costs = [[one["task"], one["judgments"], one["seconds"], one["tokens"]] for one in found["costs"]]
     output.table(("task", "judgments", "seconds of judges", "tokens"), costs, empty="judging cost nothing yet")
@@ -135,6 +139,28 @@ def _show_stats(found: Json) -> None:
     )
     for name, why in live["problems"].items():
         output.note(f"{name}: {why}")
+
+
+def _between(one: Json | None) -> str:
+    return "-" if one is None or one["low"] is None else f"{one['low']:.3f} … {one['high']:.3f}"
+
+
+def _corrected(one: Json) -> list[object]:
+    """The mean and the share of passes as people would have them, each with its interval."""
+    mean, passing = one["corrected"], (one["pass_rate"] or {}).get("corrected")
+    return [mean and mean["mean"], _between(mean), passing and passing["share"], _between(passing)]
+
+
+def _methods(estimates: Sequence[Json]) -> list[str]:
+    """How means were corrected, and why not."""
+    means = sorted({f"{one['corrected']['method']}" for one in estimates if one["corrected"]})
+    shares = [one["pass_rate"]["corrected"] for one in estimates if one["pass_rate"]]
+    methods = sorted({one["method"] for one in shares if one["missing"] is None})
+    found = [f"by people: {', '.join(means)} means from the labels of the calibration"] if means else []
+    found += [f"pass by people: {', '.join(methods)}"] if methods else []
+    return found + [
+        f"no share of passes by people: {why}" for why in sorted({one["missing"] for one in shares if one["missing"]})
+    ]
 
 
 async def _judged(

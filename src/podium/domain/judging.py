@@ -84,3 +84,5 @@ class Tally:
     last_at: float
     calibrated: int = 0
     """Scores that were given by a calibrated judge."""
+    passing: Sums | None = None
+    """The same sums of 1 for a score from the judge's cut on, else 0; ``None`` where it has no cut."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,8 +54,12 @@ class JudgmentStore(Protocol):
         """Newest first."""
         ...
 
-    async def judgment_tallies(self, task: str | None, since: float) -> tuple[Tally, ...]:
-        """Sums by task, version, criterion and judge, of judgments from the Unix time ``since`` on."""
+    async def judgment_tallies(
+        self, task: str | None, since: float, cuts: Mapping[tuple[str, str], float] | None = None
+    ) -> tuple[Tally, ...]:
+        """Sums by task, version, criterion and judge, of judgments from the Unix time ``since`` on. ``cuts``: by judge and
+        criterion the score from which on an answer counts as passed.
+        """
         ...
 
     async def prune_judgments(self, most: int) -> int:

@@ -6,12 +6,12 @@ judged of it. Sums are made in SQL, so that figures over many judgments cost no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, case, delete, func, select, text, update
+from sqlalchemy import Connection, Row, and_, case, delete, func, literal, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.domain.judging import Queued, Sums, Tally, Waiting
@@ -112,11 +112,20 @@ def listed(connection: Connection, wanted: JudgmentFilter, page: Page) -> tuple[
     return tuple(_judgment(row) for row in connection.execute(query))
 
 
-def tallies(connection: Connection, task: str | None, since: float) -> tuple[Tally, ...]:
-    """By task, version, criterion and judge, of judgments from the Unix time ``since`` on."""
+def tallies(
+    connection: Connection,
+    task: str | None,
+    since: float,
+    cuts: Mapping[tuple[str, str], float] = MappingProxyType({}),
+) -> tuple[Tally, ...]:
+    """By task, version, criterion and judge, of judgments from the Unix time ``since`` on. ``cuts``: by judge and criterion
+    the score from which on an answer counts as passed.
+    """
     weight = case((_table.c.score.is_not(None), 1.0 / _table.c.probability), else_=0.0)
     score = func.coalesce(_table.c.score, 0.0)
     tokens = func.coalesce(_table.c.input_tokens, 0) + func.coalesce(_table.c.output_tokens, 0)
+    whens = [(and_(_table.c.judge == who, _table.c.criterion == what), cut) for (who, what), cut in cuts.items()]
+    passed = case((_table.c.score >= case(*whens), weight), else_=0.0) if whens else literal(0.0)
     keys = (_table.c.task, _table.c.ref, _table.c.criterion, _table.c.judge)
     query = (
         select(
@@ -133,6 +142,8 @@ def tallies(connection: Connection, task: str | None, since: float) -> tuple[Tal
             func.sum(tokens),
             func.max(_table.c.at),
             func.count(case((_table.c.calibrated.is_(True), _table.c.score))),
+            func.sum(passed),
+            func.sum(passed * passed),
         )
         .where(_table.c.at >= since)
         .group_by(*keys)
@@ -154,6 +165,9 @@ def tallies(connection: Connection, task: str | None, since: float) -> tuple[Tal
             tokens=row[13],
             last_at=row[14],
             calibrated=row[15],
+            passing=Sums(n=row[6], w=row[7], ww=row[8], wy=row[16], wwy=row[17], wwyy=row[17])
+            if (row[3], row[2]) in cuts
+            else None,
         )
         for row in connection.execute(query)
     )

@@ -302,8 +302,10 @@ class SqliteStore(BudgetTables):
     async def judgments(self, wanted: JudgmentFilter, page: Page) -> tuple[Judgment, ...]:
         return await self._read(lambda connection: judgments.listed(connection, wanted, page))
 
-    async def judgment_tallies(self, task: str | None, since: float) -> tuple[Tally, ...]:
-        return await self._read(lambda connection: judgments.tallies(connection, task, since))
+    async def judgment_tallies(
+        self, task: str | None, since: float, cuts: Mapping[tuple[str, str], float] | None = None
+    ) -> tuple[Tally, ...]:
+        return await self._read(lambda connection: judgments.tallies(connection, task, since, cuts or {}))
 
     async def prune_judgments(self, most: int) -> int:
         """In small steps, as ``prune``."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from podium.core.correction import moments_of, ppi
+from podium.core.correction import moments_of, ppi, rogan_gladen
 from podium.core.judge_orders import BEST, NOBODY
 from podium.core.sampling import Estimate, hajek
 from podium.core.settling import Settled
@@ -235,6 +235,7 @@ def _estimate(one: Tally, calibration: Calibration | None) -> views.Json:
         "effective": found.effective,
         "stands_for": found.stands_for,
         "corrected": _corrected(one, found, calibration),
+        "pass_rate": _pass_rate(one, calibration),
         "seconds": one.latency_ms / 1000.0,
         "tokens": one.tokens,
         "last_at": one.last_at,
@@ -251,6 +252,34 @@ def _corrected(one: Tally, found: Estimate, calibration: Calibration | None) -> 
     error = (found.high - found.low) / (2 * _NORMAL)
     made = ppi(labelled, found.mean, error * error)
     return {"mean": made.value, "low": made.low, "high": made.high, "method": made.method, "labels": labelled.n}
+
+
+def _pass_rate(one: Tally, calibration: Calibration | None) -> views.Json | None:
+    """The share that the judge passes, cut where it passes as many labelled answers as people did, and that share as people
+    would have it; ``None`` where the judge was not calibrated when it gave all of the scores.
+    """
+    if calibration is None or one.passing is None or not one.sums.n or one.calibrated < one.sums.n:
+        return None
+    if calibration.sensitivity is None or calibration.specificity is None:
+        return None
+    found = hajek(one.passing)
+    assert found.mean is not None
+    made = rogan_gladen(
+        found.mean,
+        found.effective,
+        sensitivity=calibration.sensitivity,
+        positives=calibration.positives,
+        specificity=calibration.specificity,
+        negatives=calibration.n - calibration.positives,
+    )
+    corrected = {"share": made.value, "low": made.low, "high": made.high, "method": made.method}
+    return {
+        "share": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "cut": calibration.cut,
+        "corrected": {**corrected, "labels": calibration.n, "missing": made.missing},
+    }
 
 
 def _costs(tallies: tuple[Tally, ...]) -> list[views.Json]:

@@ -32,6 +32,10 @@ class Calibrations:
         """Every one."""
         return tuple(self._known.values())
 
+    def cuts(self) -> Mapping[tuple[str, str], float]:
+        """By judge and criterion the calibrated score from which on an answer counts as passed."""
+        return {key: one.cut for key, one in self._known.items() if one.cut is not None}
+
     def put(self, known: Iterable[Calibration]) -> None:
         """These are in force now."""
         self._known = MappingProxyType({(one.judge, one.criterion): one for one in known})

@@ -179,7 +179,7 @@ class Judging:
 
     async def tallies(self, task: str | None, since: float) -> tuple[Tally, ...]:
         """What stored judgments add up to, from the Unix time ``since`` on."""
-        return await self._store.judgment_tallies(task, since)
+        return await self._store.judgment_tallies(task, since, self.calibrations.cuts())
 
     # ------------------------------------------------------------ the background
 
