@@ -77,8 +77,8 @@ class ArtifactProvider:
     def __init__(self, context: ProviderContext) -> None:
         self._context = context
         self._llamacpp = LlamaCppProvider(context)
-        self._known: dict[tuple[str, str], tuple[Framework, ModelVersion]] = {}
-        """What a version is run by, and as what: the pool asks often, and a folder takes time to list."""
+        self._known: dict[tuple[object, ...], tuple[Framework, Source | None]] = {}
+        """What a folder is run by, and as what: the pool asks often, and a folder takes time to list."""
 
     async def inspect(self, source: Source) -> Facts:
         """Read the folder and check the settings. Raises ``InvalidRequest``."""
@@ -173,15 +173,14 @@ class ArtifactProvider:
 
     def _run_as(self, version: ModelVersion) -> tuple[Framework, ModelVersion]:
         """The framework, and the version as its provider knows it. Raises ``InvalidRequest`` when the folder is gone."""
-        key = (version.ref, version.facts.digest)
+        source = version.source
+        key = (source.location, str(source.settings), version.facts.digest)
         if key not in self._known:
-            gguf = _as_gguf(version.source)
-            if gguf is not None:
-                self._known[key] = Framework.GGUF, replace(version, source=gguf)
-            else:
-                settings = read_settings(version.source, Settings)
-                self._known[key] = settings.framework or detect(read_folder(version.source.location)), version
-        return self._known[key]
+            gguf = _as_gguf(source)
+            framework = Framework.GGUF if gguf is not None else read_settings(source, Settings).framework
+            self._known[key] = framework or detect(read_folder(source.location)), gguf
+        framework, gguf = self._known[key]
+        return framework, version if gguf is None else replace(version, source=gguf)
 
     def _environment(self, settings: Settings, device: str) -> dict[str, str]:
         """Under another interpreter nothing of this one's; a GPU alone where the pool chose one, none where not."""

@@ -78,8 +78,8 @@ class Onnx:
         return self.encode(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        made: str = self._tokenizer.decode(list(tokens)) if tokens else ""
-        return made
+        stream = self._tokenizer.create_stream()  # its decode loses what follows a byte that is no text
+        return "".join(stream.decode(token) for token in tokens)
 
     def generate(self, prompt: Sequence[int], how: Sampling, limit: int, take: Take) -> None:
         params = self._genai.GeneratorParams(self._model)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 _HALF = "\ufffd"
+_MOST_PARTS = 4
+"""Bytes, and so tokens at most, of one character in UTF-8; what is not whole after that many will never be."""
 
 
 class Text:
@@ -30,7 +32,8 @@ class Text:
         self._tokens.append(token)
         before = self._decode(self._tokens[self._begin : self._shown])
         after = self._decode(self._tokens[self._begin :])
-        if len(after) <= len(before) or after.endswith(_HALF):
+        waits = after.endswith(_HALF) and len(self._tokens) - self._shown < _MOST_PARTS
+        if len(after) <= len(before) or waits:
             return ""
         self._begin, self._shown = self._shown, len(self._tokens)
         return self._release(after[len(before) :])
