@@ -21,6 +21,7 @@ SAVE_S = 0.8
 ROLLOUTS_S = 1.0
 ORDERS_S = 1.0
 ALERTS_S = 1.0
+COSTS_S = 5.0
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
 
@@ -69,6 +70,15 @@ class Maintenance:
             await asyncio.sleep(ALERTS_S)
             await self._services.alerts.tick()
 
+    async def costs(self) -> None:
+        """Add up what was recorded lately, so that profiles of costs are read at once."""
+        while True:
+            await asyncio.sleep(COSTS_S)
+            try:
+                await self._services.cost_profiles.tick()
+            except PodiumError as error:
+                _log.warning("costs could not be added up", error=error.message)
+
     async def standing_orders(self) -> None:
         """Look at the facts that rules ask about, and at models that tasks follow, about once a second."""
         while True:
@@ -93,6 +103,7 @@ class Maintenance:
             await services.pool.unload(ref, reason="retired")
         services.selector.refresh()
         oldest = now - self._recording.retention_days * 86400
+        await services.cost_profiles.tidy()  # before rows go that are in no profile yet
         await services.store.prune(self._recording.max_decisions, oldest)
         await services.event_log.prune_events(self._recording.max_events)
         await services.tracker.prune(self._recording.max_decisions, oldest)

@@ -15,7 +15,7 @@ from podium.core import cost_cells
 from podium.core.cost_cells import Cell
 from podium.core.cost_compare import compare
 from podium.domain.belief import Belief
-from podium.domain.costing import Advice, AdviceKind, CostProfile, Figure, NotAdvised, Trend
+from podium.domain.costing import Advice, AdviceKind, CostProfile, NotAdvised, Trend
 from podium.domain.instance import InstanceState, InstanceView
 
 LEAST = 30
@@ -60,8 +60,8 @@ class Facts:
     machine: CostProfile | None = None
     """All versions together."""
     instances: Sequence[InstanceView] = ()
-    free_mb: float | None = None
-    """Memory that further copies may take."""
+    free_mb: Mapping[str, float] = field(default_factory=dict)
+    """Memory that further copies may take, where the version runs."""
     footprint_mb: Mapping[str, float] = field(default_factory=dict)
     beliefs: Mapping[str, Mapping[str, Belief]] = field(default_factory=dict)
     """By task, then ref."""
@@ -115,8 +115,8 @@ def _idle(facts: Facts, ref: str, profile: CostProfile) -> Advice | NotAdvised |
         f" for it and {gpu}; {parallel:.1f} requests ran at a time{f' of {places} it has room for' if places else ''}"
     )
     full = places and parallel >= 0.8 * places
-    need = facts.footprint_mb.get(ref)
-    if full and facts.free_mb is not None and need is not None and need <= facts.free_mb:
+    need, free = facts.footprint_mb.get(ref), facts.free_mb.get(ref)
+    if full and free is not None and need is not None and need <= free:
         do = "run more in parallel: a further copy, or more places (slots, concurrency) when it is registered again"
         command = f"podium keep {ref} --copies 1:{_copies(facts, ref) + 1}"
     elif full:
@@ -148,10 +148,10 @@ def _waits(facts: Facts, ref: str, profile: CostProfile) -> Advice | NotAdvised 
     if wait.p95 < max(LONG_WAIT_MS, LONG_WAIT * wall.p50):
         return None
     load_s = next((one.load_s for one in facts.instances if one.ref == ref and one.load_s is not None), None)
-    need = facts.footprint_mb.get(ref)
+    need, free = facts.footprint_mb.get(ref), facts.free_mb.get(ref)
     evidence: dict[str, float | int | str | None] = {
         "wait_ms_p50": wait.p50, "wait_ms_p95": wait.p95, "wall_ms_p50": wall.p50, "operations": wait.n,
-        "load_s": load_s, "footprint_mb": need, "free_mb": facts.free_mb,
+        "load_s": load_s, "footprint_mb": need, "free_mb": free,
         "cpu_share": None if facts.machine is None else facts.machine.cpu_share,
     }  # fmt: skip
     says = f"requests for {ref} waited {wait.p95:,.0f} ms (95 % of them less), an answer takes {wall.p50:,.0f} ms"
@@ -168,14 +168,14 @@ def _waits(facts: Facts, ref: str, profile: CostProfile) -> Advice | NotAdvised 
         more = f"; the processor is the limit: {full:.0%} of {facts.cores} cores worked, so more copies would not help"
         do = "use a smaller model or quantisation where it is good enough, or move work to a quiet time"
         return advice(AdviceKind.OVERLOADED, more, do, _cheaper(facts, ref) or "podium models ls")
-    if need is None or facts.free_mb is None:
+    if need is None or free is None:
         what = "how much memory a copy takes" if need is None else "how much memory is free"
         return NotAdvised(kind=AdviceKind.WAITS_WITH_ROOM, ref=ref, why=f"{says}; {what} is not known")
-    if need <= facts.free_mb:
-        more = f"; {facts.free_mb:,.0f} MB are free and a copy takes {need:,.0f} MB"
+    if need <= free:
+        more = f"; {free:,.0f} MB are free and a copy takes {need:,.0f} MB"
         command = f"podium keep {ref} --copies 1:{_copies(facts, ref) + 1}"
         return advice(AdviceKind.WAITS_WITH_ROOM, more, "allow a further copy when it is busy", command)
-    more = f"; a further copy takes {need:,.0f} MB and {facts.free_mb:,.0f} MB are free"
+    more = f"; a further copy takes {need:,.0f} MB and {free:,.0f} MB are free"
     idle = next((one.ref for one in _idlers(facts) if one.ref != ref), None)
     command = f"podium keep {idle} --alive 5m" if idle else _cheaper(facts, ref) or "podium models ls"
     do = "free memory (models that are hardly used go first), or use a smaller model where it is good enough"
@@ -334,8 +334,3 @@ def _worse(facts: Facts) -> Iterator[Advice]:
                     "windows": len(one.points), "first": first.mean, "last": last.mean,
                 },
             )  # fmt: skip
-
-
-def dearest(figures: Mapping[str, Figure]) -> str | None:
-    """The figure money is best counted in: the first of ``PRICES`` that was measured."""
-    return next((name for name in PRICES if figures[name].n), None)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from podium.ports.access import KeyStore
 from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
 from podium.ports.budget import BudgetStore
 from podium.ports.clock import Clock
-from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink, Poster
 from podium.ports.cost import CostStore
+from podium.ports.costing import CellKey, CostCellStore
+from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink, Poster
 from podium.ports.export import ExportStore, Extent, RecordedAttempt, Window
 from podium.ports.host import Accelerator, HostFacts, HostProbe
 from podium.ports.judgment import CalibrationStore, JudgmentFilter, JudgmentStore
+from podium.ports.power import Power
 from podium.ports.provider import (
     RAM,
     AtEndpoint,
@@ -18,9 +21,9 @@ from podium.ports.provider import (
     Deadlines,
     Instance,
     OnDevices,
+    Probes,
     Provider,
     Reply,
-    Probes,
 )
 from podium.ports.rollout import KeptRollout, RolloutChange, RolloutStore, ScheduleStore
 from podium.ports.store import Batch, Page, Recorded, Store
@@ -38,11 +41,13 @@ __all__ = [
     "BudgetStore",
     "CalibrationStore",
     "Call",
+    "CellKey",
     "Characteristics",
     "Clock",
+    "CostCellStore",
+    "CostStore",
     "Deadlines",
     "DeliveryStore",
-    "CostStore",
     "EventLog",
     "EventSink",
     "ExecutionStore",
@@ -55,16 +60,18 @@ __all__ = [
     "JudgmentFilter",
     "JudgmentStore",
     "KeptRollout",
+    "KeyStore",
     "OnDevices",
     "Page",
     "Piece",
     "Poster",
+    "Power",
+    "Probes",
     "Provider",
     "Recorded",
     "RecordedAttempt",
     "Reply",
     "RolloutChange",
-    "Probes",
     "RolloutStore",
     "Sandbox",
     "ScheduleStore",

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from podium._version import __version__
-from podium.config import Config, declared_budgets
+from podium.config import Config
 from podium.config.export_key import export_key
 from podium.host import Host
 from podium.maintenance import Maintenance
 from podium.runtime.alerting import alerting
 from podium.runtime.budgeting import budgeting
+from podium.runtime.budgeting import resume as resume_budgets
+from podium.runtime.cost_profiles import cost_profiles
 from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
@@ -75,6 +77,7 @@ class Parts:
                 maintenance.hourly(),
                 maintenance.rollouts(),
                 maintenance.alerts(),
+                maintenance.costs(),
                 self._steering.schedules.run(),
                 self._steering.shadow.run(),
                 declared(),
@@ -87,7 +90,7 @@ class Parts:
 
     async def _go_on(self, stack: AsyncExitStack) -> None:
         base, steering = self._base, self._steering
-        await self._budgeting.resume(declared_budgets(base.config.budgets))
+        await resume_budgets(base, self._budgeting)
         await steering.swapper.settle(base.recorded.unfinished_swaps)
         self._serving.directives.resume()
         await self._serving.tracker.resume()
@@ -133,6 +136,7 @@ class Parts:
             clock=base.clock,
             events=base.bus,
             event_log=base.store,
+            cost_profiles=cost_profiles(base, serving.pool),
             exports=Exports(base.store, lambda: export_key(base.config.home, os.environ)),
             webhooks=base.webhooks,
             providers=base.catalogue.get,

@@ -11,6 +11,7 @@ from podium.services.automation import Automation
 from podium.services.benchmark import Benchmarks
 from podium.services.budgeting import Budgeting
 from podium.services.classifier import TaskClassifier
+from podium.services.cost_profiles import CostProfiles
 from podium.services.directives import Directives
 from podium.services.events import EventBus
 from podium.services.export import Exports
@@ -55,6 +56,7 @@ class Services:
     tracker: Tracker
     store: Store
     costs: CostStore
+    cost_profiles: CostProfiles
     host: HostProbe
     clock: Clock
     events: EventBus

@@ -118,6 +118,14 @@ class Policy:
         """What the learner believes on a task, by version."""
         return self._selector.snapshot.beliefs_on(task)
 
+    def bindings(self) -> Mapping[str, Binding]:
+        """Which version serves each task that is bound."""
+        return self._selector.snapshot.bindings
+
+    def footprint(self, version: ModelVersion) -> int | None:
+        """Bytes that a copy of a version takes here, measured or estimated; ``None`` when nobody knows."""
+        return self._footprint(version)
+
     def rebind(self, *bindings: Binding) -> None:
         """Move the traffic of one task or of several, in one assignment."""
         self._selector.rebind(*bindings)

@@ -29,6 +29,7 @@ from podium.domain.webhook import Backlog, Delivery
 from podium.errors import StoreError
 from podium.ports import (
     Batch,
+    CellKey,
     Extent,
     JudgmentFilter,
     KeptRollout,
@@ -43,6 +44,7 @@ from podium.store import (
     alerts,
     benchmarks,
     calibrations,
+    cost_cells,
     costs,
     deliveries,
     directives,
@@ -60,14 +62,15 @@ from podium.store import (
     versions,
 )
 from podium.store.budget_tables import BudgetTables
+from podium.store.key_table import KeyTable
 from podium.store.writer import Writer
 
 T = TypeVar("T")
 _PRUNE_STEP = 2_000
-
 _SPENDING_HOURS = 48
 
-class SqliteStore(BudgetTables):
+
+class SqliteStore(BudgetTables, KeyTable):
     """Implements ``ports.Store``. Built by ``open_store``."""
 
     def __init__(self, path: Path, warnings: tuple[str, ...] = ()) -> None:
@@ -368,7 +371,6 @@ class SqliteStore(BudgetTables):
             lambda connection: alerts.pieces(connection, limits, since, piece_s, excused=excused, weights=weights)
         )
 
-    async def close(self) -> None:
     async def spending(
         self, since: int = 0, until: int | None = None, *, task: str | None = None, ref: str | None = None
     ) -> Mapping[SpentKey, SpentRow]:
@@ -391,6 +393,22 @@ class SqliteStore(BudgetTables):
             lambda connection: costs.prune(connection, most_operations, most_rows, older_than, _PRUNE_STEP)
         )
 
+    async def fold_costs(self, limit: int) -> int:
+        return await self._writer.run(lambda connection: cost_cells.fold(connection, limit))
+
+    async def unfolded_costs(self) -> int:
+        return await self._read(cost_cells.unfolded)
+
+    async def read_cost_cells(
+        self, take: Callable[[CellKey, bytes], None], *, since: float, until: float, task: str | None, ref: str | None
+    ) -> None:
+        await self._read(lambda connection: cost_cells.read(connection, take, since, until, task, ref))
+
+    async def tidy_cost_cells(self, days_before: float, forget_before: float, most: int) -> None:
+        while await self._writer.run(lambda connection: cost_cells.tidy(connection, days_before, forget_before, most)):
+            pass
+
+    async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file and let go of it; idempotent."""
         if not self._closed:
             self._closed = True
@@ -434,5 +452,5 @@ def _load(connection: Connection) -> Recorded:
         knowledge=knowledge.all_knowledge(connection),
         unfinished_swaps=tasks.unfinished_swaps(connection),
         keep_until=versions.all_retention(connection),
-    )
         spending=costs.newest_spending(connection, _SPENDING_HOURS),
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from podium.store.schema.access import api_keys
 from podium.store.schema.base import HEAD, REVISIONS, metadata
 from podium.store.schema.budgets import budget_accounts, budget_reservations, budgets
 from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
-from podium.store.schema.quality import (
+from podium.store.schema.costing import cost_cells, cost_progress
 from podium.store.schema.costs import charges, operations, price_tables, spending
+from podium.store.schema.quality import (
     alerts,
     benchmark_items,
     benchmark_runs,
@@ -35,6 +37,7 @@ __all__ = [
     "TRIGGERS",
     "alerts",
     "aliases",
+    "api_keys",
     "bars",
     "benchmark_items",
     "benchmark_runs",
@@ -43,11 +46,13 @@ __all__ = [
     "budget_reservations",
     "budgets",
     "calibrations",
+    "charges",
     "choices",
+    "cost_cells",
+    "cost_progress",
     "decisions",
     "deliveries",
     "directives",
-    "charges",
     "events",
     "evidence",
     "executions",
@@ -57,16 +62,16 @@ __all__ = [
     "knowledge",
     "learned",
     "metadata",
+    "operations",
+    "price_tables",
     "profiles",
     "retention",
     "rollout_steps",
     "rollouts",
-    "operations",
-    "price_tables",
     "schedules",
+    "spending",
     "swaps",
     "tasks",
     "transitions",
     "versions",
-    "spending",
 ]

@@ -1,0 +1,94 @@
+"""Routes of cost profiles: by version and task, two versions compared, trends, advice. Changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from podium.errors import InvalidRequest, StoreError
+from podium.server import views
+from podium.server.control.access import ServicesDep
+from podium.services.cost_profiles import Look
+from podium.services.plane import Services
+
+router = APIRouter(prefix="/costs", tags=["insight"])
+Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time; hours are whole, older days too.")]
+Task = Annotated[str | None, Query(max_length=200, description="Of this task only.")]
+Model = Annotated[str | None, Query(max_length=300, description="Of this version (name@version) only.")]
+Everything = Annotated[bool, Query(description="Also operations whose answer no client got, such as judging.")]
+Window = Annotated[float | None, Query(ge=3_600, le=31_536_000, description="Seconds; left out: an hour or a day.")]
+
+
+@router.get("/profiles")
+async def cost_profiles(
+    services: ServicesDep,
+    since: Moment = None,
+    until: Moment = None,
+    task: Task = None,
+    model: Model = None,
+    everything: Everything = False,
+) -> views.Json:
+    """Means, percentiles and totals of what answers took, by version, by task, and by both."""
+    look = await _look(services, since, until, task, model, everything)
+    found = await services.cost_profiles.profiles(look)
+    shown = [asdict(one) for one in found.profiles]
+    return {"since": found.since, "until": found.until, "behind": found.behind, "profiles": shown}
+
+
+@router.get("/compare")
+async def compare_costs(
+    services: ServicesDep,
+    a: Annotated[str, Query(max_length=300, description="The one that is compared with: name@version or alias.")],
+    b: Annotated[str, Query(max_length=300, description="The other one.")],
+    since: Moment = None,
+    until: Moment = None,
+    task: Task = None,
+    everything: Everything = False,
+) -> views.Json:
+    """What B took minus what A took, with 95 % intervals; without a task over those that both served."""
+    look = await _look(services, since, until, task, None, everything)
+    first, second = services.registry.resolve(a), services.registry.resolve(b)
+    return asdict(await services.cost_profiles.compare(first.ref, second.ref, look))
+
+
+@router.get("/trends")
+async def cost_trends(
+    services: ServicesDep,
+    since: Moment = None,
+    until: Moment = None,
+    task: Task = None,
+    model: Model = None,
+    window_s: Window = None,
+    everything: Everything = False,
+) -> views.Json:
+    """Whether versions get slower or dearer over windows of time, and how sure that is."""
+    look = await _look(services, since, until, task, model, everything)
+    return {"trends": [asdict(one) for one in await services.cost_profiles.trends(look, window_s)]}
+
+
+@router.get("/advice")
+async def cost_advice(
+    services: ServicesDep, since: Moment = None, until: Moment = None, everything: Everything = False
+) -> views.Json:
+    """What is under-used, over-used or dearer than what is as good: the numbers, what to do, and by which command."""
+    found = await services.cost_profiles.advice(await _look(services, since, until, None, None, everything))
+    return asdict(found)
+
+
+async def _look(
+    services: Services,
+    since: float | None,
+    until: float | None,
+    task: str | None,
+    model: str | None,
+    everything: bool,
+) -> Look:
+    if since is not None and until is not None and since >= until:
+        raise InvalidRequest(f"since {since:.12g} is not before until {until:.12g}", param="since")
+    with contextlib.suppress(StoreError):  # while the disk is full, what is on it can be read all the same
+        await services.recorder.flush()
+    ref = None if model is None else services.registry.resolve(model).ref
+    return Look(since=since, until=until, task=task, ref=ref, everything=everything)
