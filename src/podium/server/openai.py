@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from urllib.parse import unquote
 
 import msgspec
@@ -18,6 +19,8 @@ from podium.server.exchange import Exchange
 from podium.server.heads import criteria_of, read_head
 from podium.server.messages import MESSAGES, VERSION, MessagesPlane
 from podium.server.rendering import render_error
+from podium.server.responses import RESPONSES, ResponsesPlane
+from podium.services.conversations import Conversations
 from podium.services.counting import TokenCounter
 from podium.services.gateway import Gateway
 from podium.services.registry import Registry
@@ -37,6 +40,7 @@ class DataPlane:
         self._gateway = gateway
         self._registry = registry
         self._messages = MessagesPlane(gateway, registry, counter)
+        self._responses = ResponsesPlane(gateway, counter, Conversations(time.monotonic))
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one exchange; every error becomes OpenAI's shape with the request id."""
@@ -45,6 +49,8 @@ class DataPlane:
             endpoint = _POSTS.get(exchange.path)
             if endpoint is not None:
                 await self._generate(exchange, endpoint, request_id)
+            elif exchange.path == RESPONSES or exchange.path.startswith(RESPONSES + "/"):
+                await self._responses.handle(exchange, request_id)
             elif exchange.path.startswith(MESSAGES) or VERSION in exchange.headers:
                 await self._messages.handle(exchange, request_id)
             else:
@@ -68,7 +74,7 @@ class DataPlane:
         if path not in (_MODELS, _MODELS + "/") and not path.startswith(_MODELS + "/"):
             raise NotFound(
                 f"there is no {path[:100]}; Podium serves "
-                "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/models"
+                "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/messages and /v1/models"
             )
         if exchange.method not in ("GET", "HEAD"):
             raise CallerError("use GET", status=405, code="method_not_allowed")
