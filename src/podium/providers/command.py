@@ -1,7 +1,7 @@
 """A command that starts an OpenAI-compatible server: llama-server, vLLM, SGLang, mlx_lm.server, your own.
 
-The command line is a template with ``${PORT}`` (and ``${HOST}``); Podium picks a free loopback port, starts the
-server as a managed child, and waits until it answers. No shell is involved.
+The command line is a template with ``${PORT}`` (and ``${HOST}``), or ``preset:NAME`` for a known engine; Podium picks a
+free loopback port, starts the server as a managed child, and waits until it answers. No shell is involved.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import hashlib
 import socket
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
 
 from podium import nvml
+from podium.core.gpu_layout import Parallelism, Strategy
 from podium.domain.model import Facts, ModelVersion, Source
 from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import RAM, Characteristics
 from podium.providers.catalogue import ProviderContext
 from podium.providers.command_line import HOST, expand, named_weights
 from podium.providers.http_instance import HttpInstance
-from podium.providers.openai_compatible import GENERATES
+from podium.providers.listing import GENERATES
+from podium.providers.presets import Gpus, Launch, Wish, engine_of, launch
 from podium.providers.process import Command, ManagedProcess
 from podium.providers.readiness import Expected, until_ready
 from podium.providers.settings import read_settings
@@ -29,6 +32,7 @@ from podium.providers.slots import slots_of
 from podium.transport.client import HttpClient, Origin
 
 DEFAULT_CONCURRENCY = 16
+READY_S = 120.0
 GIVE_UP_S = 2.0
 """Between SIGTERM and SIGKILL for a server that never became ready: it has nothing to finish."""
 ANY_GPU = "gpu"
@@ -39,20 +43,31 @@ _given: deque[int] = deque(maxlen=64)
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``remote``: the model's id on that server. ``memory_mb``: what to reserve before it was measured.
 
-    ``device``: ``ram``, ``gpu`` (any) or ``cuda:N``; on a GPU the command sees that one alone.
+    ``device``: ``ram``, ``gpu`` (any) or ``cuda:N``; on a GPU the command sees that one alone. With a preset ``remote``
+    is the model it serves, and the last five say how.
     """
 
     remote: str | None = None
     health: str | None = None
     base: str = "/v1"
-    ready_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    ready_timeout_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     stop_timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
     memory_mb: Annotated[float, msgspec.Meta(ge=0)] | None = None
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    capabilities: tuple[str, ...] = tuple(item.value for item in GENERATES)
+    capabilities: tuple[str, ...] | None = None
     env: Mapping[str, str] = {}
     device: Annotated[str, msgspec.Meta(pattern=r"^(ram|gpu|cuda:[0-9]+)$")] = RAM
+    gpus: Gpus | None = None
+    strategy: Strategy = Strategy.BALANCED
+    weights_mb: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    tool_parser: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+_PRESET_ONLY = ("gpus", "strategy", "weights_mb", "tool_parser", "arguments")
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""Keeps engines from downloading where nothing may leave the machine."""
 
 
 def create(context: ProviderContext) -> CommandProvider:
@@ -72,14 +87,24 @@ class CommandProvider:
     async def inspect(self, source: Source) -> Facts:
         """Check the template; the server itself is asked when it runs. Raises ``InvalidRequest``."""
         settings = read_settings(source, Settings)
-        expand(source.location, "0", search=self._environment(settings).get("PATH"))
+        plan = _plan(source, settings)
+        try:
+            expand(plan.template, "0", search=self._environment(settings).get("PATH"))
+        except InvalidRequest as error:
+            engine = engine_of(source.location)
+            raise (
+                error
+                if engine is None
+                else InvalidRequest(f"{error.message}; {engine.title}: {engine.install}", param=error.param)
+            ) from None
         _check_device(settings.device)
         stable = msgspec.json.encode(dict(source.settings), order="deterministic")
         digest = hashlib.sha256(source.location.encode() + b"\0" + stable).hexdigest()
         return Facts(
             digest=f"sha256:{digest}",
             context_length=settings.context,
-            capabilities=frozenset(settings.capabilities),
+            capabilities=frozenset(plan.capabilities),
+            evidence=(("parallelism", _words(plan.split)),) if plan.split is not None else (),
         )
 
     def context_length(self, version: ModelVersion) -> int | None:
@@ -88,8 +113,12 @@ class CommandProvider:
 
     def footprint(self, version: ModelVersion) -> int | None:
         """The declared reserve in bytes, else the size of the weights the command names, else ``None``."""
-        declared = read_settings(version.source, Settings).memory_mb
-        return int(declared * 1024 * 1024) if declared is not None else named_weights(version.source.location)
+        settings = read_settings(version.source, Settings)
+        if settings.memory_mb is not None:
+            return int(settings.memory_mb * 1024 * 1024)
+        if engine_of(version.source.location) is None:
+            return named_weights(version.source.location)
+        return _plan(version.source, settings).weights_bytes if settings.gpus is None else None
 
     def devices(self, version: ModelVersion) -> tuple[str, ...]:
         """Where it was told to run; for ``gpu`` all there are, the largest first."""
@@ -104,17 +133,21 @@ class CommandProvider:
         """Start the server and wait until it answers. Raises ``LoadFailed`` with the end of its log."""
         settings = read_settings(version.source, Settings)
         port = free_port()
+        try:
+            plan = _plan(version.source, settings, version.ref)
+        except InvalidRequest as error:
+            raise LoadFailed(f"{version.ref} cannot be started any more: {error.message}") from None
         expected = Expected(
             ref=version.ref,
             host=HOST,
             port=port,
             base=settings.base,
-            health=settings.health,
-            timeout_s=settings.ready_timeout_s,
+            health=plan.health,
+            timeout_s=plan.ready_timeout_s,
         )
         environment = self._environment(settings)
         try:
-            words = expand(version.source.location, str(port), device, environment.get("PATH"))
+            words = expand(plan.template, str(port), device, environment.get("PATH"))
         except InvalidRequest as error:
             raise LoadFailed(f"{version.ref} cannot be started any more: {error.message}") from None
         own = {**_device_environment(device), "PORT": str(port), "HOST": HOST}
@@ -130,7 +163,7 @@ class CommandProvider:
             raise
         return HttpInstance(
             client,
-            model=settings.remote or version.ref,
+            model=plan.remote,
             concurrency=slots or DEFAULT_CONCURRENCY,
             adaptive=slots is None,
             stop_s=settings.stop_timeout_s,
@@ -141,7 +174,61 @@ class CommandProvider:
         )
 
     def _environment(self, settings: Settings) -> dict[str, str]:
-        return {**self._context.environ, **settings.env}
+        offline = _OFFLINE if self._context.reach.offline else {}
+        return {**self._context.environ, **offline, **settings.env}
+
+
+def _plan(source: Source, settings: Settings, name: str = "model") -> Launch:
+    """What to start, from a command line or from a preset. Raises ``InvalidRequest``."""
+    engine = engine_of(source.location)
+    if engine is None:
+        given = [each for each in _PRESET_ONLY if each in source.settings]
+        if given:
+            raise InvalidRequest(
+                f"{given[0]} is for presets; write the engine's own flags into the command",
+                param=f"source.settings.{given[0]}",
+            )
+        return Launch(
+            template=source.location,
+            remote=settings.remote or name,
+            health=settings.health,
+            ready_timeout_s=settings.ready_timeout_s or READY_S,
+            capabilities=_chosen(settings, tuple(item.value for item in GENERATES)),
+            weights_bytes=None,
+            split=None,
+        )
+    if settings.remote is None:
+        raise InvalidRequest(
+            f"{source.location} serves no model by itself; name one with --remote ORG/MODEL or a path",
+            param="source.settings.remote",
+        )
+    wish = Wish(
+        model=settings.remote,
+        name=name,
+        context=settings.context,
+        concurrency=settings.concurrency,
+        gpus=settings.gpus,
+        strategy=settings.strategy,
+        weights_mb=settings.weights_mb,
+        tool_parser=settings.tool_parser,
+        arguments=settings.arguments,
+    )
+    made = launch(engine, wish)
+    return replace(
+        made,
+        health=settings.health or made.health,
+        ready_timeout_s=settings.ready_timeout_s or made.ready_timeout_s,
+        capabilities=_chosen(settings, made.capabilities),
+    )
+
+
+def _chosen(settings: Settings, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    return otherwise if settings.capabilities is None else settings.capabilities
+
+
+def _words(split: Parallelism) -> str:
+    sizes = f"tensor {split.tensor}, pipeline {split.pipeline}, copies {split.copies}, nodes {split.nodes}"
+    return f"{sizes}: {split.reason}"
 
 
 def _check_device(device: str) -> None:
