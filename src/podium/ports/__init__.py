@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from podium.ports.access import KeyStore
 from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
 from podium.ports.budget import BudgetStore
 from podium.ports.clock import Clock
@@ -11,6 +12,7 @@ from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink
 from podium.ports.export import ExportStore, Extent, RecordedAttempt, Window
 from podium.ports.host import Accelerator, HostFacts, HostProbe
 from podium.ports.judgment import CalibrationStore, JudgmentFilter, JudgmentStore
+from podium.ports.power import Power
 from podium.ports.provider import (
     RAM,
     AtEndpoint,
@@ -58,10 +60,12 @@ __all__ = [
     "JudgmentFilter",
     "JudgmentStore",
     "KeptRollout",
+    "KeyStore",
     "OnDevices",
     "Page",
     "Piece",
     "Poster",
+    "Power",
     "Probes",
     "Provider",
     "Recorded",

@@ -62,6 +62,7 @@ from podium.store import (
     versions,
 )
 from podium.store.budget_tables import BudgetTables
+from podium.store.key_table import KeyTable
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ _PRUNE_STEP = 2_000
 _SPENDING_HOURS = 48
 
 
-class SqliteStore(BudgetTables):
+class SqliteStore(BudgetTables, KeyTable):
     """Implements ``ports.Store``. Built by ``open_store``."""
 
     def __init__(self, path: Path, warnings: tuple[str, ...] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from podium.store.schema.access import api_keys
 from podium.store.schema.base import HEAD, REVISIONS, metadata
 from podium.store.schema.budgets import budget_accounts, budget_reservations, budgets
 from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
@@ -36,6 +37,7 @@ __all__ = [
     "TRIGGERS",
     "alerts",
     "aliases",
+    "api_keys",
     "bars",
     "benchmark_items",
     "benchmark_runs",

@@ -9,7 +9,7 @@ depends_on = None
 
 STATEMENTS = (
     """CREATE TABLE budgets (
-        name TEXT NOT NULL PRIMARY KEY,
+        name TEXT NOT NULL,
         scope TEXT NOT NULL,
         subject TEXT NOT NULL,
         unit TEXT NOT NULL,
@@ -17,7 +17,8 @@ STATEMENTS = (
         period TEXT NOT NULL,
         timezone TEXT NOT NULL,
         set_by TEXT NOT NULL,
-        at FLOAT NOT NULL
+        at FLOAT NOT NULL,
+        PRIMARY KEY (name)
 )""",
     """CREATE TABLE budget_accounts (
         budget TEXT NOT NULL,
@@ -31,12 +32,13 @@ STATEMENTS = (
         PRIMARY KEY (budget, subject)
 )""",
     """CREATE TABLE budget_reservations (
-        id TEXT NOT NULL PRIMARY KEY,
+        id TEXT NOT NULL,
         budget TEXT NOT NULL,
         subject TEXT NOT NULL,
         amount BIGINT NOT NULL,
         operation_id TEXT NOT NULL,
-        at FLOAT NOT NULL
+        at FLOAT NOT NULL,
+        PRIMARY KEY (id)
 )""",
 )
 
