@@ -17,7 +17,7 @@ from podium.domain.judgment import RULES, Judged, Verdict
 
 __all__ = ["FEATURES", "SIGNS", "VERSION", "grade", "misfit", "signals", "similar"]
 
-VERSION = 1
+VERSION = 2
 """Of the rules and features; part of what a stored stack belongs to."""
 _MEASURES: Mapping[str, tuple[Callable[[Read], dict[str, float]], Callable[[dict[str, float]], float]]] = (
     MappingProxyType(

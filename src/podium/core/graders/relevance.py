@@ -106,6 +106,10 @@ def measure(read: Read) -> dict[str, float]:
         last_stems = stems(last)
         last_set, before_set = set(content(last_stems)), set(content(stems(before)))
         known = set(content(stems(read.context)))
+        said_stems = _taken_up(read.output, last_set | before_set | known) or said_stems
+        said, size = content(said_stems), len(said_stems)
+        said_set = set(said)
+        own = 1 - len(said_set) / max(1, len(said))
         found |= {
             "chat_last": _part(said_set & last_set, said_set),
             "chat_before": _part(said_set & before_set, said_set),
@@ -185,6 +189,13 @@ def _instruction(read: Read, said: list[str], said_stems: list[str], own: float)
         "first_word": float(bool(said) and said[0] in asked_set),
         "focus": _part(set(content(stems(" ".join(opening)))) & asked_set, set(content(stems(" ".join(opening))))),
     }
+
+
+def _taken_up(answer: str, told: set[str]) -> list[str]:
+    """The words of the sentences that take up something of what was told: one about nothing of it, such as an order to a
+    judge, makes no reply longer or newer.
+    """
+    return [one for part in sentences(answer) if not told.isdisjoint(found := stems(part)) for one in found]
 
 
 def _turns(prompt: str) -> list[str]:
