@@ -15,7 +15,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
-_RULES = tuple(entry.name for entry in fields(AutoSwapRules) if entry.name != "enabled")
+_RULES = tuple(entry.name for entry in fields(AutoSwapRules) if entry.name not in {"enabled", "regression"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,9 @@ class TaskAutoSwap:
     streak: Annotated[Count | None, Meta(description="Failures in a row that have it replaced at once")] = None
     hard_success: Annotated[
         Fraction | None, Meta(description="Share of answered requests below which it is replaced at once")
+    ] = None
+    regression: Annotated[
+        bool | None, Meta(description="Replace it also when it became worse than it was itself, see docs/alerts.md")
     ] = None
 
 
@@ -73,6 +76,10 @@ class AutoSwap:
         Fraction | None,
         Meta(description="Share of answered requests below which it is replaced at once; unset: 0.4 or 0.45 by preset"),
     ] = None
+    regression: Annotated[
+        bool,
+        Meta(description="Replace it also when it became worse than it was itself: an alert of a regression is open"),
+    ] = False
     start_share: Annotated[Share, Meta(description="First share of traffic of a gradual swap ordered here")] = 0.1
     step_share: Annotated[Share, Meta(description="How much that share grows at each step")] = 0.1
     step_s: Annotated[Seconds, Meta(description="Shortest time between two steps")] = 3600.0
@@ -84,7 +91,11 @@ class AutoSwap:
         if own.preset is None:
             found = replace(found, **{name: value for name in _RULES if (value := getattr(self, name)) is not None})
         found = replace(found, **{name: value for name in _RULES if (value := getattr(own, name)) is not None})
-        return replace(found, enabled=self.enabled if own.enabled is None else own.enabled)
+        return replace(
+            found,
+            enabled=self.enabled if own.enabled is None else own.enabled,
+            regression=self.regression if own.regression is None else own.regression,
+        )
 
     def plan(self) -> RolloutPlan:
         """How a gradual swap goes that is ordered by a trigger, a rule, or because a task follows a model."""

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from podium.domain.alert import Alert
 
 SURE = 1.96
 """Standard errors of the intervals in the reasons: 95 %."""
@@ -38,6 +41,8 @@ class Cause(StrEnum):
     QUALITY = "quality"
     STREAK = "streak"
     """It fails request after request."""
+    REGRESSION = "regression"
+    """It is worse than it was itself, for longer than chance explains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class AutoSwapRules:
     """Failures in a row that count as failing hard."""
     hard_success: float = 0.4
     """Success below this is failing hard."""
+    regression: bool = False
+    """An open alert of a regression on the task is reason enough."""
 
 
 PRESETS = {
@@ -69,7 +76,9 @@ PRESETS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """The serving version falls short. ``value`` is below ``limit``; for a streak they count failures in a row."""
+    """The serving version falls short. ``value`` is below ``limit``; for a streak they count failures in a row; of a
+    regression they are what was measured now and before.
+    """
 
     task: str
     ref: str
@@ -157,8 +166,28 @@ class Window:
             self._scores.popitem(last=False)
 
 
-def judge(task: str, standing: Standing, rules: AutoSwapRules, wanted: float | None) -> Trigger | None:
-    """What is wrong with the serving version, the worst first. ``wanted`` is the quality the task asks for, if any."""
+def judge(
+    task: str, standing: Standing, rules: AutoSwapRules, wanted: float | None, regressed: Sequence[Alert] = ()
+) -> Trigger | None:
+    """What is wrong with the serving version, the worst first. ``wanted`` is the quality the task asks for, if any;
+    ``regressed`` are its open alerts on the task.
+    """
+    return _short(task, standing, rules, wanted) or _worse(task, standing, rules, regressed)
+
+
+def _worse(task: str, standing: Standing, rules: AutoSwapRules, regressed: Sequence[Alert]) -> Trigger | None:
+    """It became worse, and was seen to be so in this service: who was put to serve in spite of an alert gets a chance."""
+    if not rules.regression or standing.samples < rules.min_samples:
+        return None
+    for alert in regressed:
+        if alert.open and alert.ref == standing.ref and alert.now is not None and alert.before is not None:
+            return _trigger(
+                task, standing, Cause.REGRESSION, alert.now, alert.before, alert.samples, alert.says, hard=False
+            )
+    return None
+
+
+def _short(task: str, standing: Standing, rules: AutoSwapRules, wanted: float | None) -> Trigger | None:
     samples, success, row = standing.samples, standing.success, standing.failures_in_a_row
     if samples >= rules.min_samples and success is not None:
         if row >= rules.streak:
@@ -250,17 +279,24 @@ class Watch:
         return window
 
     def trigger(
-        self, task: str, rules: AutoSwapRules, wanted: float | None, now: float, *, paused: bool = True
+        self,
+        task: str,
+        rules: AutoSwapRules,
+        wanted: float | None,
+        now: float,
+        *,
+        paused: bool = True,
+        regressed: Sequence[Alert] = (),
     ) -> Trigger | None:
         """Why the version that serves ``task`` should be replaced now; ``None`` if not, or not yet again.
 
-        ``paused``: mind the pause between two moves.
+        ``paused``: mind the pause between two moves. ``regressed``: open alerts of the version on the task.
         """
         if not rules.enabled or task not in self._windows or now < self._quiet.get(task, now):
             return None
         if paused and self.cooldowns.left(task, rules.cooldown_s, now) > 0:
             return None
-        return judge(task, self._windows[task][1].standing(), rules, wanted)
+        return judge(task, self._windows[task][1].standing(), rules, wanted, regressed)
 
     def quiet(self, task: str, until: float) -> None:
         """Nothing can be done about it before ``until``."""

@@ -10,6 +10,7 @@ from podium.core.objectives import Objectives
 from podium.runtime.foundation import Foundation
 from podium.runtime.serving import Serving
 from podium.services.alerts import Alerts
+from podium.services.autoswap import AutoSwap
 
 
 def objectives(config: Config) -> Mapping[str, Objectives]:
@@ -18,8 +19,8 @@ def objectives(config: Config) -> Mapping[str, Objectives]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def alerting(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Alerts:
-    """Build it; it hears of requests and scores from now on."""
+def alerting(base: Foundation, serving: Serving, autoswap: AutoSwap, stack: AsyncExitStack) -> Alerts:
+    """Build it; it hears of requests and scores from now on, and auto-swap hears of it."""
     made = Alerts(
         store=base.store,
         clock=base.clock,
@@ -31,4 +32,5 @@ def alerting(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Alert
     stack.push_async_callback(made.close)
     base.on_pairs.append(made.observed)
     base.on_feedback.append(made.scored)
+    autoswap.regressed, made.on_regression = made.regressed, autoswap.worsened
     return made

@@ -159,7 +159,8 @@ async def assemble(config: Config, store: Any, stack: AsyncExitStack) -> Parts:
     serving = serve(base, stack)
     judge = judging(base, serving, stack)
     steering = steer(base, serving, judge.score)
-    return Parts(base, serving, steering, judge, alerting(base, serving, stack), budgeting(base, serving, stack))
+    alerts = alerting(base, serving, steering.automation.autoswap, stack)
+    return Parts(base, serving, steering, judge, alerts, budgeting(base, serving, stack))
 
 
 @asynccontextmanager

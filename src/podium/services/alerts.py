@@ -65,6 +65,8 @@ class Alerts:
         """When something was last heard of a version with an open alert."""
         self._unsaved: deque[tuple[Alert, Event]] = deque()
         self._error: str | None = None
+        self.on_regression: Callable[[str], None] = lambda task: None
+        """Called with the task when a version became worse; must be quick and must not raise."""
         self.budgets = Budgets(store=store, clock=clock, objectives=objectives)
 
     # ------------------------------------------------------------ from the recorder
@@ -135,6 +137,7 @@ class Alerts:
             if change.worse:
                 self._heard[key] = self._clock.monotonic()
                 self._opened(key, watched, change)
+                self.on_regression(key[0])
             else:
                 self._close((*key, change.aspect, None), alert_words.recovered(change))
 

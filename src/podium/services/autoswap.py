@@ -17,6 +17,7 @@ import structlog
 from podium.core.autoswap import AutoSwapRules, Standing, Trigger, Watch, Window
 from podium.core.history import NOT_ITS_DOING
 from podium.core.lessons import enhance_criteria, read_lessons
+from podium.domain.alert import Alert
 from podium.domain.decision import Feedback, Outcome
 from podium.domain.rollout import Rollout
 from podium.domain.task import Criteria
@@ -53,6 +54,8 @@ class AutoSwap:
         self.rules = rules
         self._watch = Watch(steering.cooldowns)
         self._acting: dict[str, asyncio.Task[None]] = {}
+        self.regressed: Callable[[str, str], tuple[Alert, ...]] = lambda task, ref: ()
+        """What a version is worse at on a task than it was itself; whoever watches for that puts it here."""
 
     # ------------------------------------------------------------ from the recorder
 
@@ -80,6 +83,11 @@ class AutoSwap:
                 weight = WEIGHTS.get(given.source, 1.0) * given.weight
                 window.score(given.decision_id, given.source, given.score, weight)
                 self._consider(given.task)
+
+    def worsened(self, task: str) -> None:
+        """A version became worse on a task than it was. Never raises."""
+        with self._harmless():
+            self._consider(task)
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -109,7 +117,8 @@ class AutoSwap:
         rollout, now = self._steering.open(task), self._clock.monotonic()
         # The end of a move that was ordered here is no second move: it needs no pause.
         ours = rollout is not None and rollout.by == AUTOSWAP
-        trigger = self._watch.trigger(task, rules, wanted, now, paused=not ours)
+        regressed = self.regressed(task, standing.ref) if rules.regression else ()
+        trigger = self._watch.trigger(task, rules, wanted, now, paused=not ours, regressed=regressed)
         if trigger is None:
             return
         if rollout is None:
@@ -136,11 +145,13 @@ class AutoSwap:
         binding = steering.serving(task)
         if binding is None or binding.ref != trigger.ref or steering.open(task) is not None:
             return
-        if not found.refs:
+        # Who is worse than it was is no way out, unless there is no other.
+        refs = sorted(found.refs, key=lambda ref: bool(self.regressed(task, ref)))
+        if not refs:
             self._failed(trigger, None, f"no version could take over: {found.why_none}")
             return
-        self._told(trigger, found.refs[0], "immediate" if trigger.hard else "gradual")
-        for ref in found.refs:
+        self._told(trigger, refs[0], "immediate" if trigger.hard else "gradual")
+        for ref in refs:
             moved = await steering.move(task, ref, immediate=trigger.hard, by=AUTOSWAP, reason=trigger.reason)
             if moved.ok:
                 return

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from podium import nvml
+from podium.host import power
 from podium.ports import RAM, Accelerator, HostFacts
 
 CPU = "cpu"
@@ -31,8 +32,9 @@ class Host:
             found += devices
             if reason is not None:
                 missing.append((kind, reason))
-        if not _energy_counters():
-            missing.append(("energy", "no readable counter under /sys/class/powercap"))
+        no_counter = power.why_no_counter()
+        if no_counter is not None:
+            missing.append(("energy", no_counter))
         return HostFacts(
             cpu_model=_cpu_model(),
             cores_physical=psutil.cpu_count(logical=False),
@@ -187,14 +189,6 @@ def _metal() -> Found:
             evidence="macOS on arm64, which always has Metal; memory is shared with the CPU",
         )
     ], None
-
-
-def _energy_counters() -> bool:
-    for counter in Path("/sys/class/powercap").glob("*/energy_uj"):
-        with contextlib.suppress(OSError):
-            counter.read_text()
-            return True
-    return False
 
 
 def _cpu_model() -> str | None:
