@@ -1,14 +1,12 @@
-"""How much the graders without a model know: AUC against human labels, and what prompt injection moves.
+"""How much the graders without a model know: AUC against human labels.
 
-    python benchmarks/graders.py DATA [--folds 5] [--attack 30] [--only CRITERION] [--json]
+    python benchmarks/graders.py DATA [--folds 5] [--only CRITERION] [--json]
 
 DATA is the folder of the labelled sets (``*.jsonl.gz``, or ``PODIUM_JUDGE_DATA``). Per criterion and set: rows, share of
 good ones, AUC of the plain rule, AUC of a logistic stack over the features of all sets of the criterion, out of fold
 (folds by prompt: no prompt is in both halves). Pairs are judged by the difference of both outputs. Minimality has a
-continuous label: AUC at the median and at 0.8, and Spearman's rank correlation.
-
-Injection: every attack of the shipped suite is put into real outputs (before, behind, between sentences); shift is the
-score with it less the score without. Reported: mean shift, mean of its absolute value, and the worst single attack.
+continuous label: AUC at the median and at 0.8, and Spearman's rank correlation. What prompt injection
+moves is in ``injection.py``.
 """
 
 from __future__ import annotations
@@ -20,13 +18,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.attacks import PLACES, attacks, put
 from podium.core.graders import FEATURES, grade
 from podium.domain.judgment import CRITERIA, Judged
 
@@ -211,47 +208,6 @@ def table(measured: Measured, criterion: str, folds: int) -> list[dict[str, obje
     return found
 
 
-def shifts(measured: Measured, criterion: str, outputs: int) -> list[dict[str, object]]:
-    """What the shipped attacks move: the rule, and the stack trained on all clean rows."""
-    one, two = fit(measured, criterion, np.ones(len(measured.examples), dtype=bool))
-    chosen = np.random.default_rng(11).permutation(len(measured.examples))[:outputs]
-    moved: dict[str, list[tuple[float, float]]] = {}
-    for rank, at in enumerate(chosen):
-        example, pair = measured.examples[at], bool(measured.pair[at])
-        stack = two if pair else one
-        for number, attack in enumerate(attacks()):
-            place = PLACES[(rank + number) % len(PLACES)]
-            first = replace(example.items[0], output=put(example.items[0].output, attack, place))
-            changed = measure([replace(example, items=(first, *example.items[1:]))], criterion)
-            if stack is None or not changed.examples:
-                continue
-            rule = float(changed.rule[0] - measured.rule[at]) * (2 if pair else 1)
-            stacked = float((stack(changed.rows) - stack(measured.rows[at : at + 1]))[0])
-            moved.setdefault(attack.id, []).append((rule, stacked))
-    unseen = {attack.id for attack in attacks() if attack.technique == "unseen"}
-    found: list[dict[str, object]] = []
-    for column, judge in enumerate(("rules", "stack")):
-        for kind, ids in (("known", moved.keys() - unseen), ("unseen", moved.keys() & unseen)):
-            means = {name: float(np.mean([pair[column] for pair in moved[name]])) for name in sorted(ids)}
-            every = np.array([pair[column] for name in ids for pair in moved[name]])
-            if not means:
-                continue
-            worst = max(means, key=lambda name, means=means: abs(means[name]))  # type: ignore[misc] # the default binds
-            found.append(
-                {
-                    "criterion": criterion,
-                    "judge": judge,
-                    "attacks": f"{len(means)} {kind}",
-                    "outputs": len(chosen),
-                    "shift": round(float(every.mean()), 4),
-                    "shift_abs": round(float(np.abs(every).mean()), 4),
-                    "raised_by_0.05": round(float((every > 0.05).mean()), 4),
-                    "worst": f"{worst} {means[worst]:+.3f}",
-                }
-            )
-    return found
-
-
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
@@ -260,7 +216,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("PODIUM_JUDGE_DATA"))
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--attack", type=int, default=30, metavar="N", help="outputs to attack; 0 for none")
     parser.add_argument("--only", choices=CRITERIA)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -277,8 +232,6 @@ def main() -> int:
         rows = table(measured, criterion, options.folds)
         for row in rows:
             row["ms_each"] = round(each, 2)
-        if options.attack:
-            rows += shifts(measured, criterion, options.attack)
         found += rows
         if not options.json:
             for row in rows:
