@@ -161,6 +161,8 @@ class Account:
         True when something is to be said: see ``told``.
         """
         self.reserved -= reserved
+        if used is None and not reserved and self.budget.unit is Unit.MONEY:
+            used = 0  # a version that nobody bills
         if used is None:
             self.unmeasured += 1
             used = 0 if self.budget.unit is Unit.ENERGY else reserved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -123,6 +124,10 @@ class Price:
 
     input_per_mtok: float
     output_per_mtok: float
+
+    def of(self, input_tokens: int, output_tokens: int) -> int:
+        """Millionths of a dollar, rounded up."""
+        return math.ceil((input_tokens * self.input_per_mtok + output_tokens * self.output_per_mtok) / 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from podium.domain.budget import AccountRow, Budget, HeldRow
+from podium.domain.cost import SpentKey, SpentRow
 
 
 class BudgetStore(Protocol):
@@ -40,4 +41,10 @@ class BudgetStore(Protocol):
         forgotten: Sequence[tuple[str, str]] = (),
     ) -> None:
         """In one transaction: put whole accounts, remove reservations by id, and accounts by (budget, subject)."""
+        ...
+
+    async def spending(
+        self, since: int = 0, until: int | None = None, *, task: str | None = None, ref: str | None = None
+    ) -> Mapping[SpentKey, SpentRow]:
+        """What was spent by the hour, see ``CostStore``."""
         ...

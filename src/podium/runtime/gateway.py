@@ -170,7 +170,7 @@ class Gateway:
         self.services.schedules.windows = {name: entry.window(name) for name, entry in new.windows.items()}
         self.services.automation.configure(standing_orders(new))
         self.services.judging.configure(judge_orders(new))
-        self.services.budgeting.declare(declared_budgets(new.budgets))
+        await self.services.budgeting.declare(declared_budgets(new.budgets))
         await self.services.alerts.configure(objectives(new))
         await self.services.webhooks.configure(hooks(new, os.environ))
         problems += self.services.webhooks.problems()

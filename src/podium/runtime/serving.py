@@ -40,6 +40,7 @@ class Serving:
     classifier: TaskClassifier
     gateway: Gateway
     onboarding: Onboarding
+    answers: PoolAnswers
     benchmarks: Benchmarks
     background: Background
     tracker: Tracker
@@ -96,9 +97,10 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
     onboarding = Onboarding(
         registry, pool, base.catalogue.get, clock, versions_changed, load_timeout_s=config.pool.load_timeout_s
     )
+    answers = PoolAnswers(lambda v: pool.lease(v, config.pool.load_timeout_s, BENCHMARK), clock)
     benchmarks = Benchmarks(
         store=base.store,
-        answers=PoolAnswers(lambda v: pool.lease(v, config.pool.load_timeout_s, BENCHMARK), clock),
+        answers=answers,
         suites=SuiteLibrary(config.home / "suites"),
         sandbox=Sandbox(),
         resolve=registry.resolve,
@@ -118,6 +120,7 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
         classifier=classifier,
         gateway=gateway,
         onboarding=onboarding,
+        answers=answers,
         benchmarks=benchmarks,
         background=Background(pool, meter, gateway.idleness, clock, local),
         tracker=tracker,

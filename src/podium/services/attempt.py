@@ -60,7 +60,7 @@ class Attempt:
     """Clocks, tokens and errors of one attempt."""
 
     __slots__ = (
-        "_cause", "_clock", "_complete", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_sent", "_started",
+        "_cause", "_clock", "_complete", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_refused", "_sent", "_started",
         "first_token",
     )  # fmt: skip
 
@@ -78,12 +78,12 @@ class Attempt:
         self._output: int | None = None
         self._metered: Metered | None = None
         self.first_token = False
-        self._complete = self._sent = False
+        self._complete = self._sent = self._refused = False
 
     @property
-    def sent(self) -> bool:
-        """It got its place; what happened before that used nothing of a model."""
-        return self._sent
+    def used(self) -> bool:
+        """It may have used something of a model: it got its place and was not turned away."""
+        return self._sent and not self._refused
 
     @property
     def first_byte_s(self) -> float | None:
@@ -94,6 +94,10 @@ class Attempt:
         """It has its place: what it took to get one is the pool's doing and does not count against the model."""
         self._started = self._clock.monotonic()
         self._sent = True
+
+    def refused(self) -> None:
+        """The model's server answered with an error instead."""
+        self._refused = True
 
     def completed(self) -> None:
         """The whole answer went out: a caller who leaves now has got it."""

@@ -14,6 +14,7 @@ from podium.domain.model import ModelVersion
 from podium.domain.request import Endpoint, Ticket
 from podium.errors import InvalidRequest, PodiumError, ProviderRejected
 from podium.ports import Call, Clock, Deadlines
+from podium.services.budgeting import NOTHING, Budgeting
 from podium.services.idleness import Idleness, Interrupted
 from podium.services.meter import Meter, Metered
 from podium.services.pool import Pool
@@ -22,6 +23,8 @@ from podium.services.rejection import rejection
 TRIES = 5
 """Times that one request is begun before it is given up because users kept coming."""
 LOWEST = 2
+TASKS = {"judge": "judgment"}
+"""What budgets count work for, by who does it; others are tasks of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ class Background:
         self._clock = clock
         self._local = local
         self._timeout_s = timeout_s
+        self.budgeting: Budgeting | None = None
 
     async def ask(
         self,
@@ -103,8 +107,16 @@ class Background:
         limit_s: float,
     ) -> Heard:
         deadlines = Deadlines(first_token_s=limit_s, total_s=limit_s)
-        lease = await self._pool.lease(version, limit_s, Ticket(caller=who, priority=LOWEST))
+        task = TASKS.get(who, who)
+        held = NOTHING if self.budgeting is None else await self.budgeting.behind(request_id, who, task, version)
         metered: Metered | None = None
+        content: bytes | None = None
+        try:
+            lease = await self._pool.lease(version, limit_s, Ticket(caller=who, priority=LOWEST))
+        except BaseException:
+            held.release()
+            raise
+        began = self._clock.monotonic()
         try:
             self._meter.begin(lease.instance_id, lease.instance, request_id)
             call = Call(
@@ -127,4 +139,7 @@ class Background:
         finally:
             metered = self._meter.end(lease.instance_id, request_id)
             lease.release()
+            if self.budgeting is not None:
+                took_ms, cpu_ms = (self._clock.monotonic() - began) * 1000, metered.cpu_ms
+                self.budgeting.answered(held, task, version, content, took_ms, cpu_ms)
         return Heard(body=content, latency_ms=took, metered=metered)

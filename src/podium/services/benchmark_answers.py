@@ -16,9 +16,12 @@ from podium.domain.model import Capability, ModelVersion
 from podium.domain.request import Endpoint
 from podium.errors import InvalidRequest, ProviderError
 from podium.ports import Call, Clock, Deadlines, Instance
+from podium.services.budgeting import NOTHING, Budgeting
 from podium.services.rejection import rejection
 
 SEED = 0
+BENCHMARK = "benchmark"
+"""Whom budgets count it for, as key and as task."""
 
 
 class Leased(Protocol):
@@ -66,6 +69,7 @@ class PoolAnswers:
     def __init__(self, lease: Lease, clock: Clock, timeout_s: float = 120.0) -> None:
         self._lease = lease
         self._clock = clock
+        self.budgeting: Budgeting | None = None
         self._deadlines = Deadlines(first_token_s=timeout_s, total_s=timeout_s)
 
     async def prepare(self, version: ModelVersion) -> int:
@@ -80,7 +84,16 @@ class PoolAnswers:
         self, version: ModelVersion, messages: Sequence[Mapping[str, str]], *, max_tokens: int, request_id: str
     ) -> Generated:
         """One answer. Raises ``InvalidRequest`` for a model that generates no text, and the provider's errors."""
-        lease = await self._lease(version)
+        held = NOTHING
+        if self.budgeting is not None:
+            held = await self.budgeting.behind(request_id, BENCHMARK, BENCHMARK, version)
+        body: bytes | None = None
+        began = self._clock.monotonic()
+        try:
+            lease = await self._lease(version)
+        except BaseException:
+            held.release()
+            raise
         try:
             call = _call(version, lease.instance.model, messages, max_tokens, request_id, self._deadlines)
             started = self._clock.monotonic()
@@ -92,6 +105,9 @@ class PoolAnswers:
             took = self._clock.monotonic() - started
         finally:
             lease.release()
+            if self.budgeting is not None:
+                lasted_ms = (self._clock.monotonic() - began) * 1000
+                self.budgeting.answered(held, BENCHMARK, version, body, lasted_ms, None)
         if reply.status != 200:
             raise rejection(reply.status, body, version.ref)
         return _read(body, version.ref, took * 1000)

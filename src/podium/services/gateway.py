@@ -213,6 +213,7 @@ class Gateway:
             reply = await lease.instance.send(call)
             try:
                 if reply.status != 200:
+                    attempt.refused()
                     raise rejection(reply.status, await reply.read(), version.ref)
                 if head.stream:
                     await self._stream(head, decision, reply, attempt, out, lease, keeping)
@@ -237,7 +238,7 @@ class Gateway:
                 attempt.metered(self._meter.end(lease.instance_id, decision.id))
                 lease.release()
             outcome = attempt.outcome()
-            held.ended(outcome, sent=attempt.sent)
+            held.ended(outcome, used=attempt.used)
             self._record(head, decision, outcome, keeping)
 
     async def _admit(self, head: RequestHead, decision: Decision, version: ModelVersion) -> Reservation:

@@ -5,12 +5,15 @@ Owns the newest figures of each task and version. Reads no body beyond the head.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from podium.domain.budget import Need, Price, Unit, Used
-from podium.domain.cost import Cost
+from podium.domain.cost import Cost, SpentRow
 from podium.domain.decision import Outcome
 from podium.domain.model import ModelVersion
 from podium.domain.request import Endpoint, RequestHead
@@ -24,7 +27,18 @@ NEWEST = 64
 FEWEST = 5
 """Operations of a version on a task before they say more than those of the whole task."""
 MOST_TASKS = 4_000
-_FREE = Price(input_per_mtok=0.0, output_per_mtok=0.0)
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer)
 
 
 class _Newest:
@@ -54,7 +68,7 @@ class _Newest:
 class Estimates:
     """``price`` tells what a version costs, ``None`` for one that nobody bills."""
 
-    def __init__(self, price: Callable[[ModelVersion], Price | None] | None = None) -> None:
+    def __init__(self, price: Callable[[ModelVersion], Price | None] = lambda version: None) -> None:
         self.price = price
         self._of: OrderedDict[tuple[str, str], _Newest] = OrderedDict()
 
@@ -63,20 +77,24 @@ class Estimates:
         for outcome in outcomes:
             if not outcome.success:
                 continue
-            used, cost = used_by(outcome.cost), outcome.cost
-            for key in ((outcome.task, outcome.ref), (outcome.task, "")):
-                newest = self._of.get(key)
-                if newest is None:
-                    newest = self._of[key] = _Newest()
-                    if len(self._of) > MOST_TASKS:
-                        self._of.popitem(last=False)
-                for figure, value in (
-                    ("output", cost.output_tokens),
-                    ("compute", used.compute_ms),
-                    ("energy", used.energy_mj),
-                ):
-                    if value is not None:
-                        newest.add(figure, value)
+            used = used_by(outcome.cost)
+            figures = (
+                ("output", outcome.cost.output_tokens),
+                ("compute", used.compute_ms),
+                ("energy", used.energy_mj),
+            )
+            self._learn(outcome.task, outcome.ref, figures)
+
+    def _learn(self, task: str, ref: str, figures: Iterable[tuple[str, int | None]]) -> None:
+        known = [(figure, value) for figure, value in figures if value is not None]
+        for key in ((task, ref), (task, "")):
+            newest = self._of.get(key)
+            if newest is None:
+                newest = self._of[key] = _Newest()
+                if len(self._of) > MOST_TASKS:
+                    self._of.popitem(last=False)
+            for figure, value in known:
+                newest.add(figure, value)
 
     def need(self, unit: Unit, head: RequestHead, task: str, version: ModelVersion) -> Need:
         """What a request to a version may use of a unit."""
@@ -89,14 +107,30 @@ class Estimates:
                 output = self._output(head, task, version.ref)
                 return Need(input_tokens(head.size) + output.amount, output.known)
             case Unit.MONEY:
-                price = self.price_of(version)
                 output = self._output(head, task, version.ref)
-                # Money is never spent on a guess that may be too small without it being refused when it does not fit.
-                return Need(cost_of(price, input_tokens(head.size), output.amount))
+                # known, even where tokens are guessed: money that may not be there is not spent
+                return Need(self._cost(version, input_tokens(head.size), output.amount))
 
-    def price_of(self, version: ModelVersion) -> Price:
-        """Nothing, for a version nobody bills."""
-        return (self.price(version) if self.price is not None else None) or _FREE
+    def behind(self, unit: Unit, task: str, version: ModelVersion) -> Need:
+        """What work in the background may use of a unit."""
+        match unit:
+            case Unit.COMPUTE:
+                return self._usual("compute", task, version.ref, GUESS_COMPUTE_MS)
+            case Unit.ENERGY:
+                return self._usual("energy", task, version.ref, GUESS_ENERGY_MJ)
+            case Unit.TOKENS:
+                return self._usual("tokens", task, version.ref, GUESS_OUTPUT)
+            case Unit.MONEY:
+                tokens = self._usual("tokens", task, version.ref, GUESS_OUTPUT).amount
+                return Need(max(self._cost(version, tokens, 0), self._cost(version, 0, tokens)))
+
+    def learned(self, task: str, ref: str, used: Used) -> None:
+        """Work in the background used that."""
+        self._learn(task, ref, (("tokens", used.tokens), ("compute", used.compute_ms), ("energy", used.energy_mj)))
+
+    def _cost(self, version: ModelVersion, read: int, written: int) -> int:
+        price = self.price(version)
+        return 0 if price is None else price.of(read, written)
 
     def _output(self, head: RequestHead, task: str, ref: str) -> Need:
         if head.endpoint is Endpoint.EMBEDDING:
@@ -115,14 +149,36 @@ class Estimates:
         return Need(guess, known=False)
 
 
+def used_of_answer(content: bytes | None, took_ms: float, cpu_ms: float | None) -> Used:
+    """What a whole answer says it used; ``None``: there is no answer."""
+    tokens: int | None = None
+    if content is not None:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            usage = _answer.decode(content).usage
+            if usage is not None and usage.completion_tokens is not None:
+                tokens = usage.completion_tokens + (usage.prompt_tokens or 0)
+    return Used(tokens=tokens, compute_ms=math.ceil(took_ms if cpu_ms is None else cpu_ms))
+
+
+def spent_of(rows: Iterable[SpentRow], unit: Unit) -> int:
+    """What sums on record say in the amounts of budgets."""
+    total = 0.0
+    for row in rows:
+        match unit:
+            case Unit.TOKENS:
+                total += row.input_tokens + row.output_tokens
+            case Unit.COMPUTE:
+                total += row.cpu_ms + row.gpu_ms if row.cpu_samples or row.gpu_samples else row.wall_ms
+            case Unit.ENERGY:
+                total += row.energy_mwh * 3600.0
+            case Unit.MONEY:
+                total += row.price_microusd
+    return math.ceil(total)
+
+
 def input_tokens(size: int) -> int:
     """Tokens that a body of so many bytes is taken to have."""
     return -(-size // BYTES_PER_TOKEN)
-
-
-def cost_of(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """Millionths of a dollar, rounded up."""
-    return math.ceil((input_tokens * price.input_per_mtok + output_tokens * price.output_per_mtok) / 1e6)
 
 
 def used_by(cost: Cost) -> Used:

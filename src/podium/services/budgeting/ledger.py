@@ -27,11 +27,14 @@ class Ledger:
         self._named: dict[tuple[Scope, str], tuple[str, ...]] = {}
         self._each: dict[Scope, tuple[str, ...]] = {}
 
-    def put(self, budget: Budget, zone: tzinfo, now: float, kept: Iterable[AccountRow] = ()) -> bool:
-        """Put a budget in force. Only another limit: what was used stays used; true when it begins anew."""
+    def same(self, budget: Budget) -> bool:
+        """Whether a budget of that name counts the same already; then only its limit may differ."""
         before = self.budgets.get(budget.name)
-        anew = before is None or before.kind != budget.kind or before.subject != budget.subject
-        if anew:
+        return before is not None and before.kind == budget.kind and before.subject == budget.subject
+
+    def put(self, budget: Budget, zone: tzinfo, now: float, kept: Iterable[AccountRow] = ()) -> None:
+        """Put a budget in force. Where only its limit is another, what was used stays used."""
+        if not self.same(budget):
             self.drop(budget.name)
             self._accounts[budget.name] = {
                 row.subject: Account(budget, row.subject, zone, now, row)
@@ -45,7 +48,6 @@ class Ledger:
         self._index()
         if budget.subject != EACH:
             self.account(budget.name, budget.subject, now)
-        return anew and not self._accounts[budget.name]
 
     def drop(self, name: str) -> None:
         """A budget is in force no more. Operations under way go on."""

@@ -9,23 +9,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import tzinfo
 
 from podium.core.budget import EXHAUSTED, Account, Refusal, check
-from podium.domain.budget import EACH, AccountRow, Budget, HeldRow, Need, Scope, Standing, Subjects, Unit, Used
+from podium.core.budget_windows import HOUR_S, window_at
+from podium.domain.budget import (
+    EACH,
+    AccountRow,
+    Budget,
+    HeldRow,
+    Need,
+    Period,
+    Scope,
+    Standing,
+    Subjects,
+    Unit,
+    Used,
+)
+from podium.domain.cost import Cause, SpentRow
 from podium.domain.decision import Outcome
 from podium.domain.model import ModelVersion
 from podium.domain.request import RequestHead
 from podium.domain.swap import Event
 from podium.errors import Conflict, NotFound, StoreError
 from podium.ports import BudgetStore, Clock
-from podium.services.budgeting.estimates import Estimates, used_by
+from podium.services.budgeting.estimates import Estimates, spent_of, used_by, used_of_answer
 from podium.services.budgeting.ledger import Ledger, fitting
 from podium.services.budgeting.words import event, refused
 from podium.services.openings import zone
 
+ASKED = frozenset({Cause.REQUEST, Cause.RETRY, Cause.CANARY})
+"""What counts for the task of a client's request."""
 LOW = 2
 """The priority that is deferred."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
@@ -56,10 +73,10 @@ class Reservation:
         if parts and self._budgeting is not None:
             self._budgeting.released(parts, self.ids)
 
-    def ended(self, outcome: Outcome, *, sent: bool) -> None:
-        """An attempt ended: what was never sent used nothing."""
+    def ended(self, outcome: Outcome, *, used: bool) -> None:
+        """An attempt ended; ``used`` is false where it never got to a model, or was turned away."""
         if self._parts:
-            if sent:
+            if used:
                 self.settle(used_by(outcome.cost))
             else:
                 self.release()
@@ -80,12 +97,14 @@ class Budgeting:
         emit: Callable[[Event], None],
         new_id: Callable[[], str],
         estimates: Estimates | None = None,
+        provider: Callable[[str], str | None] = lambda ref: None,
         flush_interval_s: float = 0.2,
     ) -> None:
         self._store = store
         self._clock = clock
         self._emit = emit
         self._new_id = new_id
+        self._provider = provider
         self._interval_s = flush_interval_s
         self.estimates = estimates or Estimates()
         self.ledger = Ledger()
@@ -111,6 +130,31 @@ class Budgeting:
             for unit in dict.fromkeys(account.budget.unit for account in accounts)
         }
         return await self._hold(operation_id, accounts, needs, low=head.priority >= LOW)
+
+    async def behind(self, operation_id: str, who: str, task: str, version: ModelVersion) -> Reservation:
+        """As ``admit``, for work in the background, which has low priority: ``who`` does it, for ``task``."""
+        subjects = Subjects(who, task, version.source.provider)
+        if not self.ledger.touching(subjects, self._clock.now()):
+            return NOTHING
+        needs = {unit: self.estimates.behind(unit, task, version) for unit in Unit}
+        return await self.reserve(operation_id, subjects, needs, low=True)
+
+    def answered(
+        self,
+        held: Reservation,
+        task: str,
+        version: ModelVersion,
+        content: bytes | None,
+        took_ms: float,
+        cpu_ms: float | None,
+    ) -> None:
+        """Work in the background ended with that answer."""
+        if held is NOTHING:
+            return
+        used = used_of_answer(content, took_ms, cpu_ms)
+        if content is not None:
+            self.estimates.learned(task, version.ref, used)
+        held.settle(used)
 
     async def reserve(
         self, operation_id: str, subjects: Subjects, needs: Mapping[Unit, Need], *, low: bool = False
@@ -202,7 +246,7 @@ class Budgeting:
         where = zone(budget.timezone)
         budget = replace(budget, declared=False, at=self._clock.now())
         await self._store.save_budget(budget)
-        self._put(budget, where)
+        await self._begin(budget, where)
         return budget
 
     async def remove(self, name: str) -> None:
@@ -214,7 +258,7 @@ class Budgeting:
         self.ledger.drop(name)
         self.limited = bool(self.ledger.budgets)
 
-    def declare(self, budgets: Iterable[Budget], kept: Iterable[AccountRow] = ()) -> None:
+    async def declare(self, budgets: Iterable[Budget], kept: Iterable[AccountRow] = ()) -> None:
         """Those of the configuration, all of them; others that were declared before are gone."""
         declared = {budget.name: replace(budget, declared=True) for budget in budgets}
         for name, before in tuple(self.ledger.budgets.items()):
@@ -222,7 +266,7 @@ class Budgeting:
                 self.ledger.drop(name)
         rows = tuple(kept)
         for budget in declared.values():
-            self._put(budget, zone(budget.timezone), rows)
+            await self._begin(budget, zone(budget.timezone), rows)
         self.limited = bool(self.ledger.budgets)
         self._wake.set()
 
@@ -239,11 +283,33 @@ class Budgeting:
         if known is not None and known.declared:
             raise Conflict(f"budget {name} is in the configuration; change [budgets.{name}] there and reload")
 
-    def _put(self, budget: Budget, where: tzinfo, kept: Iterable[AccountRow] = ()) -> None:
+    async def _begin(self, budget: Budget, where: tzinfo, kept: Iterable[AccountRow] = ()) -> None:
+        """Put a budget in force. Of a new one, what is on record of its present window is used already."""
         rows = [row for row in kept if row.budget == budget.name]
-        self.ledger.put(budget, where, self._clock.now(), rows)
+        past = {} if rows or self.ledger.same(budget) else await self._past(budget, where)
+        now = self._clock.now()
+        self.ledger.put(budget, where, now, rows)
+        for subject, used in past.items():
+            account = self.ledger.account(budget.name, subject, now)
+            account.settle(0, used)
+            self.ledger.dirty.add((budget.name, account.subject))
         self.limited = True
         self._wake.set()
+
+    async def _past(self, budget: Budget, where: tzinfo) -> Mapping[str, int]:
+        """What was used by subject, from the first full hour of the window on; of keys nothing is on record."""
+        if budget.scope is Scope.KEY or budget.period is Period.TOTAL:
+            return {}
+        start = window_at(budget.period, where, self._clock.now()).start
+        of: dict[str, list[SpentRow]] = {}
+        for key, row in (await self._store.spending(since=math.ceil(start / HOUR_S))).items():
+            if budget.scope is Scope.PROVIDER:
+                subject = self._provider(key.ref)
+            else:
+                subject = key.task if key.cause in ASKED else None
+            if subject is not None and budget.subject in (EACH, subject):
+                of.setdefault(subject, []).append(row)
+        return {subject: spent_of(rows, budget.unit) for subject, rows in of.items()}
 
     # ------------------------------------------------------------ the record
 
@@ -253,8 +319,8 @@ class Budgeting:
         of_file = tuple(declared)
         for budget in await self._store.budgets():
             if budget.name not in {one.name for one in of_file}:
-                self._put(budget, zone(budget.timezone), kept)
-        self.declare(of_file, kept)
+                await self._begin(budget, zone(budget.timezone), kept)
+        await self.declare(of_file, kept)
         known = set(self.ledger.budgets)
         self.ledger.forgotten |= {(row.budget, row.subject) for row in kept if row.budget not in known}
         now = self._clock.now()
