@@ -26,6 +26,7 @@ from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
 from podium.transport.webhook import WebhookPoster
 from podium.tuning import hooks
+from podium.transport.addresses import Reach
 
 
 class Hearers(list[Callable[..., None]]):
