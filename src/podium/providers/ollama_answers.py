@@ -16,6 +16,7 @@ import msgspec
 from podium.domain.request import Endpoint
 from podium.errors import ProviderError
 from podium.providers.ollama_wire import Order
+from podium.providers.refusals import error_body
 
 _LIMIT = 8 * 1024 * 1024
 _CONTEXT = ("context length", "context size", "exceeds the available context", "context window")
@@ -238,13 +239,6 @@ def refusal(status: int, body: bytes) -> tuple[int, bytes]:
     elif status == 404:
         code = "model_not_found"
     return status, error_body(said, code=code, kind="invalid_request_error" if status < 500 else "api_error")
-
-
-def error_body(
-    message: str, *, code: str | None, kind: str = "invalid_request_error", param: str | None = None
-) -> bytes:
-    """An error as OpenAI's clients read it."""
-    return _encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def _read(raw: bytes) -> _Line:

@@ -14,9 +14,10 @@ from podium.domain.model import Capability
 from podium.domain.request import Endpoint
 from podium.errors import InvalidRequest, ProviderError, ProviderTimeout, ProviderUnreachable
 from podium.ports import Call, Deadlines, Reply
-from podium.providers.ollama_answers import Translator, error_body, refusal
+from podium.providers.ollama_answers import Translator, refusal
 from podium.providers.ollama_residence import Residence, Wanted
 from podium.providers.ollama_wire import Order, translate
+from podium.providers.refusals import Refusal, error_body
 from podium.transport.reply import HttpReply
 
 _WARM_UP_S = 300.0
@@ -209,27 +210,3 @@ class OllamaReply:
     def close(self) -> None:
         self._ended(self)
         self._reply.close()
-
-
-class Refusal:
-    """An error in OpenAI's shape: Ollama's own, or ours for what it cannot do."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status = status
-        self.content_type = "application/json"
-        self._body = body
-
-    async def read(self) -> bytes:
-        return self._body
-
-    async def relay(self, sink: Callable[[bytes], None]) -> None:
-        sink(self._body)
-
-    def pause(self) -> None:
-        """Nothing is under way."""
-
-    def resume(self) -> None:
-        """Nothing is under way."""
-
-    def close(self) -> None:
-        """Nothing is under way."""
