@@ -1,4 +1,4 @@
-"""``explain``, ``feedback``, ``stats``, ``costs``, ``doctor``: what happened, why, and what to do next."""
+"""``explain``, ``feedback``, ``stats``, ``doctor``: what happened, why, and what to do next."""
 
 from __future__ import annotations
 
@@ -128,18 +128,6 @@ def stats(as_json: AsJson = False) -> None:
     output.table(names, [output.pick(row, *names) for row in found["stats"]], empty="no requests recorded yet")
     alerts.show_objectives(found["objectives"])
     alerts.show_alerts(found["alerts"])
-
-
-def costs(as_json: AsJson = False) -> None:
-    """Show time, memory and energy per version."""
-    found = ask(lambda podium: podium.costs())
-    if as_json:
-        output.emit_json(found)
-        return
-    names = ("ref", "requests", "latency_s_total", "cpu_s_total", "memory_mb_max", "energy_mwh")
-    output.table(names, [output.pick(row, *names) for row in found["costs"]], empty="no requests recorded yet")
-    for why in sorted({row["energy_reason"] for row in found["costs"] if row.get("energy_reason")}):
-        output.note(f"energy: {why}")
 
 
 def finding(item: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from podium.cli import (
     budgets,
     classification,
     configuration,
+    costs,
     evaluation,
     events,
     exporting,
@@ -70,8 +71,9 @@ for move in (swapping.swap, swapping.rollback):
     app.command()(move)
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(schedules.app, name="schedules")
-for look in (insight.explain, insight.feedback, insight.stats, insight.costs):
+for look in (insight.explain, insight.feedback, insight.stats):
     app.command()(look)
+app.add_typer(costs.app, name="costs")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(budgets.app, name="budgets")
 app.command()(events.events)

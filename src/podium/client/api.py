@@ -312,9 +312,41 @@ class Podium:
         """Counters of the gateway and evidence per task and version."""
         return await self.call("GET", "/api/v1/stats")
 
-    async def costs(self) -> Json:
-        """Time, memory, energy and tokens per task and version."""
-        return await self.call("GET", "/api/v1/costs")
+    async def costs(
+        self,
+        *,
+        task: str | None = None,
+        model: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        everything: bool = False,
+    ) -> Json:
+        """``costs``: what every version spent, by cause; ``profiles``: means, percentiles and totals of what answers took.
+
+        ``everything``: also of operations whose answer no client got. ``since`` and ``until`` are Unix times.
+        """
+        query = {"task": task, "model": model, "since": since, "until": until, "everything": everything or None}
+        return await self.call("GET", "/api/v1/costs", query=query)
+
+    async def compare_costs(self, a: str, b: str, *, task: str | None = None, since: float | None = None) -> Json:
+        """What B takes minus what A takes, with 95 % intervals; without a task over those that both served."""
+        return await self.call("GET", "/api/v1/costs/compare", query={"a": a, "b": b, "task": task, "since": since})
+
+    async def cost_trends(
+        self,
+        *,
+        task: str | None = None,
+        model: str | None = None,
+        since: float | None = None,
+        window_s: float | None = None,
+    ) -> list[Json]:
+        """Whether versions get slower or dearer over windows of time."""
+        query = {"task": task, "model": model, "since": since, "window_s": window_s}
+        return list((await self.call("GET", "/api/v1/costs/trends", query=query))["trends"])
+
+    async def cost_advice(self, *, since: float | None = None) -> Json:
+        """``advice``: what to change, with numbers and command; ``unknown``: what could not be looked into."""
+        return await self.call("GET", "/api/v1/costs/advice", query={"since": since})
 
     async def rules(self) -> Json:
         """A dry run of the rules: what each reads, whether it would fire now, and what it would order."""

@@ -90,13 +90,12 @@ class Surroundings:
 class _Read:
     """Cells as they are read: one by (task, ref), busy time by version, and means by window."""
 
-    def __init__(self, look: Look, window_s: float | None) -> None:
+    def __init__(self, look: Look) -> None:
         self._look = look
-        self._window_s = window_s
         self._cells: defaultdict[tuple[str, str], Gathering] = defaultdict(Gathering)
         self._busy: defaultdict[str, float] = defaultdict(float)
         self._whole: defaultdict[str, Gathering] = defaultdict(Gathering)
-        self._windows: defaultdict[tuple[str, str], dict[int, Floats]] = defaultdict(dict)
+        self._windows: defaultdict[tuple[str, str], dict[tuple[int, int], Floats]] = defaultdict(dict)
         self.since: float | None = None
 
     def take(self, key: CellKey, content: bytes) -> None:
@@ -110,11 +109,9 @@ class _Read:
         if not self._look.everything and key.cause not in SERVED:
             return
         self._cells[key.task, key.ref].add(cell)
-        if self._window_s is not None:
-            window = int(key.start // self._window_s)
-            sums = np.stack([cell.moments[:, 0], cell.moments[:, 0] * cell.moments[:, 1]])
-            windows = self._windows[key.task, key.ref]
-            windows[window] = windows[window] + sums if window in windows else sums
+        sums = np.stack([cell.moments[:, 0], cell.moments[:, 0] * cell.moments[:, 1]])
+        windows, place = self._windows[key.task, key.ref], (key.start, key.span)
+        windows[place] = windows[place] + sums if place in windows else sums
 
     def cells(self) -> dict[tuple[str, str], Cell]:
         """By (task, ref)."""
@@ -129,22 +126,27 @@ class _Read:
             found = [cell for cell in found if cost_cells.count(cell, "cpu_ms")]
         return added([*found, cost_cells.empty(self._busy[ref])])
 
-    def series(self) -> dict[tuple[str, str], dict[str, tuple[TrendPoint, ...]]]:
-        """Means by window, oldest first, of each figure that can get better or worse."""
+    def series(self, window_s: float) -> dict[tuple[str, str], dict[str, tuple[TrendPoint, ...]]]:
+        """Means by window, oldest first, of each figure that can get better or worse. Days are left out of shorter ones."""
         made: dict[tuple[str, str], dict[str, tuple[TrendPoint, ...]]] = {}
-        for key, windows in self._windows.items():
+        for key, pieces in self._windows.items():
+            windows: dict[int, Floats] = {}
+            for (start, span), sums in pieces.items():
+                if span <= window_s:
+                    place = int(start // window_s)
+                    windows[place] = windows[place] + sums if place in windows else sums
             found = sorted(windows.items())
-            made[key] = {name: self._points(found, FIGURES.index(name)) for name in WATCHED}
+            made[key] = {name: _points(found, FIGURES.index(name), window_s) for name in WATCHED}
         return made
 
-    def _points(self, windows: Sequence[tuple[int, Floats]], place: int) -> tuple[TrendPoint, ...]:
-        length = self._window_s or DAY_S
-        points = [
-            TrendPoint(at=window * length, n=int(sums[0, place]), mean=float(sums[1, place] / sums[0, place]))
-            for window, sums in windows
-            if sums[0, place] > 0
-        ]
-        return thinned(points)
+
+def _points(windows: Sequence[tuple[int, Floats]], place: int, window_s: float) -> tuple[TrendPoint, ...]:
+    points = [
+        TrendPoint(at=window * window_s, n=int(sums[0, place]), mean=float(sums[1, place] / sums[0, place]))
+        for window, sums in windows
+        if sums[0, place] > 0
+    ]
+    return thinned(points)
 
 
 class CostProfiles:
@@ -201,15 +203,15 @@ class CostProfiles:
 
     async def trends(self, look: Look, window_s: float | None = None) -> tuple[Trend, ...]:
         """Whether anything rises or falls, by windows of hours (within two days) or days, at most 60 of them."""
-        length = self._window(look) if window_s is None else window_s
-        read, _ = await self._read(look, length)
-        return tuple(trends(read.series(), length))
+        read, _ = await self._read(look)
+        length = self._window(read) if window_s is None else window_s
+        return tuple(trends(read.series(length), length))
 
     async def advice(self, look: Look) -> Advised:
         """What to change, with the numbers that say so, and what could not be looked into."""
-        length = self._window(look)
-        read, behind = await self._read(look, length)
-        found, unknown = advise(await self._facts(look, read, trends(read.series(), length)))
+        read, behind = await self._read(look)
+        length = self._window(read)
+        found, unknown = advise(await self._facts(look, read, trends(read.series(length), length)))
         return Advised(since=read.since, behind=behind, advice=tuple(found), unknown=tuple(unknown))
 
     async def _facts(self, look: Look, read: _Read, found: Sequence[Trend]) -> Facts:
@@ -245,13 +247,13 @@ class CostProfiles:
             self._host = await asyncio.to_thread(self._around.host)
         return self._host
 
-    def _window(self, look: Look) -> float:
-        recent = look.since is not None and self._clock.now() - look.since <= HOURS_KEPT_S
+    def _window(self, read: _Read) -> float:
+        recent = read.since is None or self._clock.now() - read.since <= HOURS_KEPT_S + HOUR_S
         return HOUR_S if recent else DAY_S
 
-    async def _read(self, look: Look, window_s: float | None = None) -> tuple[_Read, int]:
+    async def _read(self, look: Look) -> tuple[_Read, int]:
         await self._catch_up(MOST_STEPS)
-        read = _Read(look, window_s)
+        read = _Read(look)
         await self._store.read_cost_cells(
             read.take, since=look.since or 0.0, until=_until(look, self._clock), task=look.task, ref=look.ref
         )

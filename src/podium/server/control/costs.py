@@ -1,20 +1,26 @@
-"""Routes of cost profiles: by version and task, two versions compared, trends, advice. Changes nothing."""
+"""Routes of costs: sums by version and cause, profiles, two versions compared, trends, advice. Change nothing."""
 
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from podium.core.spending import hour_of
+from podium.domain.cost import Cause, SpentRow
+from podium.domain.unmeasured import NO_ENERGY
 from podium.errors import InvalidRequest, StoreError
-from podium.server import views
+from podium.server import cost_views, views
 from podium.server.control.access import ServicesDep
 from podium.services.cost_profiles import Look
 from podium.services.plane import Services
 
 router = APIRouter(prefix="/costs", tags=["insight"])
+ASKED = (Cause.REQUEST, Cause.RETRY, Cause.CANARY)
+"""Causes of what clients asked for; all other work is done behind their backs."""
 Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time; hours are whole, older days too.")]
 Task = Annotated[str | None, Query(max_length=200, description="Of this task only.")]
 Model = Annotated[str | None, Query(max_length=300, description="Of this version (name@version) only.")]
@@ -22,8 +28,8 @@ Everything = Annotated[bool, Query(description="Also operations whose answer no 
 Window = Annotated[float | None, Query(ge=3_600, le=31_536_000, description="Seconds; left out: an hour or a day.")]
 
 
-@router.get("/profiles")
-async def cost_profiles(
+@router.get("")
+async def costs(
     services: ServicesDep,
     since: Moment = None,
     until: Moment = None,
@@ -31,11 +37,38 @@ async def cost_profiles(
     model: Model = None,
     everything: Everything = False,
 ) -> views.Json:
-    """Means, percentiles and totals of what answers took, by version, by task, and by both."""
+    """What every version spent, in total and by cause (``costs``), and what answers took: means, percentiles and totals by
+    version, by task, and by both (``profiles``). Hours are whole.
+    """
     look = await _look(services, since, until, task, model, everything)
     found = await services.cost_profiles.profiles(look)
     shown = [asdict(one) for one in found.profiles]
-    return {"since": found.since, "until": found.until, "behind": found.behind, "profiles": shown}
+    spent = await _spent(services, look)
+    return {"since": found.since, "until": found.until, "behind": found.behind, "costs": spent, "profiles": shown}
+
+
+async def _spent(services: Services, look: Look) -> list[views.Json]:
+    since = 0 if look.since is None else hour_of(look.since)
+    until = None if look.until is None else hour_of(look.until) + 1
+    by_ref: defaultdict[str, dict[Cause, list[SpentRow]]] = defaultdict(lambda: defaultdict(list))
+    for key, row in (await services.costs.spending(since, until, task=look.task, ref=look.ref)).items():
+        by_ref[key.ref][key.cause].append(row)
+    rows = []
+    for ref, causes in sorted(by_ref.items()):
+        total = cost_views.spent(row for rows in causes.values() for row in rows)
+        rows.append(
+            {
+                "ref": ref,
+                **total,
+                "requests": sum(row.operations for cause in ASKED for row in causes.get(cause, ())),
+                "latency_s_total": total["wall_s"],
+                "cpu_s_total": total["cpu_s"],
+                "memory_mb_max": total["peak_memory_mb"],
+                "energy_reason": None if total["energy_mwh"] is not None else NO_ENERGY,
+                "causes": {cause: cost_views.spent(of) for cause, of in sorted(causes.items())},
+            }
+        )
+    return rows
 
 
 @router.get("/compare")

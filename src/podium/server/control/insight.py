@@ -1,18 +1,15 @@
-"""Routes to look: decisions, statistics, costs, health."""
+"""Routes to look: decisions, statistics, health."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 
 from fastapi import APIRouter, Response
 
-from podium.domain.cost import Cause, SpentRow
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Severity
 from podium.domain.model import Lifecycle
-from podium.domain.unmeasured import NO_ENERGY
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import cost_views, views
@@ -23,8 +20,6 @@ from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
 router.include_router(feedback.router)
-ASKED = (Cause.REQUEST, Cause.RETRY, Cause.CANARY)
-"""Causes of what clients asked for; all other work is done behind their backs."""
 probes = APIRouter(include_in_schema=False)
 
 
@@ -92,31 +87,6 @@ async def stats(services: ServicesDep) -> views.Json:
 def _recorder(services: Services) -> views.Json:
     numbers = services.recorder.stats()
     return {name: getattr(numbers, name) for name in type(numbers).__slots__}
-
-
-@router.get("/costs")
-async def costs(services: ServicesDep) -> views.Json:
-    """What every version spent over all that is on record, in total and by cause; see docs/costs.md."""
-    await _flushed(services)
-    by_ref: defaultdict[str, dict[Cause, list[SpentRow]]] = defaultdict(lambda: defaultdict(list))
-    for key, row in (await services.costs.spending()).items():
-        by_ref[key.ref][key.cause].append(row)
-    rows = []
-    for ref, causes in sorted(by_ref.items()):
-        total = cost_views.spent(row for rows in causes.values() for row in rows)
-        rows.append(
-            {
-                "ref": ref,
-                **total,
-                "requests": sum(row.operations for cause in ASKED for row in causes.get(cause, ())),
-                "latency_s_total": total["wall_s"],
-                "cpu_s_total": total["cpu_s"],
-                "memory_mb_max": total["peak_memory_mb"],
-                "energy_reason": None if total["energy_mwh"] is not None else NO_ENERGY,
-                "causes": {cause: cost_views.spent(of) for cause, of in sorted(causes.items())},
-            }
-        )
-    return {"costs": rows}
 
 
 @router.get("/doctor")
