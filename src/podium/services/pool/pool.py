@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from podium.core import balancing
-from podium.core.waiting import retry_after_s
 from podium.domain.directive import Directive
 from podium.domain.instance import InstanceState, InstanceView, ProcessUsage, QueueView
 from podium.domain.model import ModelVersion
 from podium.domain.request import Ticket
-from podium.errors import LoadFailed, Overloaded, PodiumError, ProviderTimeout, ProviderUnreachable
+from podium.errors import Overloaded, PodiumError, ProviderTimeout
 from podium.ports import Clock, Provider
-from podium.services.pool import verdict, views
+from podium.services.pool import refusing, verdict, views
 from podium.services.pool.copy import Copy
 from podium.services.pool.health import Monitor
 from podium.services.pool.lease import Lease
@@ -27,11 +26,10 @@ from podium.services.pool.limits import PoolLimits
 from podium.services.pool.loading import Loader
 from podium.services.pool.placing import Placer
 from podium.services.pool.scaling import Autoscaler
-from podium.services.pool.slot import CRASHES_TOLERATED, Slot, Waiter
+from podium.services.pool.slot import Slot, Waiter
 from podium.services.pool.state import State
 
 _ANYONE = Ticket()
-_SHUTTING_DOWN = "the gateway is shutting down"
 _LAST_LOOKS, _LOOK_AGAIN_S = 50, 0.005
 
 
@@ -53,7 +51,7 @@ class Pool:
         self._draw = draw
         self._state = State(providers, clock, limits, emit, free_bytes, measured)
         self._slots = self._state.slots
-        self._loader = Loader(self._state, ready=self._on_ready, failed=self._fail_waiters, changed=self._replan)
+        self._loader = Loader(self._state, ready=self._on_ready, failed=refusing.dismiss, changed=self._replan)
         self._placer = Placer(self._state, self._loader, self._refuse)
         self._monitor = Monitor(self._state, crashed=self._loader.crashed, changed=self._grant, failing=self._give_up)
         self._scaler = Autoscaler(self._state, self._loader, self._replan)
@@ -89,7 +87,9 @@ class Pool:
             return ready
         slot = self._state.slot(version)
         now = self._clock.monotonic()
-        self._refuse_hopeless(slot, now)
+        refusal = refusing.hopeless(slot, now, closing=self._state.closing, queue_limit=self._state.limits.queue_limit)
+        if refusal is not None:
+            raise refusal
         waiter = Waiter(asyncio.get_running_loop().create_future(), ticket)
         first = slot.queue.best_priority()
         slot.queue.push(waiter, caller=ticket.caller, task=ticket.task, priority=ticket.priority, now=now)
@@ -206,50 +206,19 @@ class Pool:
 
     # ------------------------------------------------------------ refusals
 
-    def _refuse_hopeless(self, slot: Slot, now: float) -> None:
-        if self._state.closing:
-            raise Overloaded(_SHUTTING_DOWN, retry_after_s=5)
-        if len(slot.queue) >= self._state.limits.queue_limit:
-            wait = retry_after_s(slot.expected_wait_s(now))
-            raise Overloaded(
-                f"{len(slot.queue)} requests already wait for {slot.ref}", code="queue_full", retry_after_s=wait
-            )
-        left = slot.retry_at - now
-        if left > 0 and not slot.live() and (slot.failures or slot.crashes > CRASHES_TOLERATED):
-            raise LoadFailed(slot.error or f"{slot.ref} could not be started", retry_after_s=left)
-        if slot.ready and slot.live() == len(slot.ready) and not any(copy.admissible(now) for copy in slot.ready):
-            raise self._open(slot, now)
-
-    @staticmethod
-    def _open(slot: Slot, now: float) -> ProviderUnreachable:
-        wait = min(copy.retry_in_s(now) for copy in slot.ready)
-        return ProviderUnreachable(
-            f"{slot.ref} failed too often; it is tried again in {wait:.1f} s",
-            code="circuit_open",
-            status=503,
-            retry_after_s=max(wait, 0.1),
-        )
-
     def _give_up(self, slot: Slot) -> None:
         """Those in line are told at once when nothing they wait for can be used."""
-        now = self._clock.monotonic()
-        if len(slot.queue) and slot.ready and not any(copy.admissible(now) for copy in slot.ready):
-            self._fail_waiters(slot, self._open(slot, now))
+        if len(slot.queue):
+            error = refusing.failing(slot, self._clock.monotonic())
+            if error is not None:
+                refusing.dismiss(slot, error)
 
     def _refuse(self, slot: Slot, error: PodiumError) -> None:
         slot.wish = False
         slot.scaled = min(slot.scaled, slot.live())
         slot.error = error.message
         if not slot.live():
-            self._fail_waiters(slot, error)
-
-    @staticmethod
-    def _fail_waiters(slot: Slot, error: PodiumError) -> None:
-        for waiter in slot.waiters():
-            slot.queue.discard(waiter)
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
-                waiter.future.add_done_callback(_heard)
+            refusing.dismiss(slot, error)
 
     def _on_ready(self, slot: Slot) -> None:
         self._grant(slot)
@@ -308,7 +277,7 @@ class Pool:
         self._state.closing = True
         self._placer.stop()
         for copy in self._state.copies():
-            copy.ended = _SHUTTING_DOWN
+            copy.ended = refusing.SHUTTING_DOWN
         tasks = list(self._state.tasks)
         for task in tasks:
             task.cancel()
@@ -316,7 +285,7 @@ class Pool:
         mine = (copy.instance for copy in self._state.copies() if copy.instance is not None)
         running = {id(instance): instance for instance in (*mine, *self._state.dying)}
         for slot in self._slots.values():
-            self._fail_waiters(slot, Overloaded(_SHUTTING_DOWN, retry_after_s=5))
+            refusing.dismiss(slot, Overloaded(refusing.SHUTTING_DOWN, retry_after_s=5))
             slot.copies.clear()
             slot.sort_out()
         await asyncio.gather(*(instance.unload() for instance in running.values()), return_exceptions=True)
@@ -435,9 +404,3 @@ class Pool:
     def queues(self) -> tuple[QueueView, ...]:
         """Who waits for what."""
         return views.queues(self._state)
-
-
-def _heard(future: asyncio.Future[Lease]) -> None:
-    """An error told to somebody who has just left is no error of ours."""
-    if not future.cancelled():
-        future.exception()
