@@ -211,7 +211,7 @@ def test_what_is_saved_is_applied_by_whoever_reads_it(podium: Run, tmp_path: Pat
     assert not (home / "podium.db").exists()
     code, out, _ = podium(file, "--save", "--json")
     assert code == 0
-    assert [one["judge"] for one in json.loads(out)["saved"]] == ["rules", "stack"]
+    assert [(one["judge"], one["teaches"]) for one in json.loads(out)["saved"]] == [("rules", True), ("stack", True)]
     kept = stored(home)
     assert set(kept) == {"rules", "stack"}
     assert kept["rules"].n == 80
@@ -229,6 +229,24 @@ def test_what_is_saved_is_applied_by_whoever_reads_it(podium: Run, tmp_path: Pat
     assert podium(file, "--judge", "rules", "--save", "--force")[0] == 0
     assert stored(home)["rules"].forced
     assert podium(file, "--force")[0] == 2
+
+
+def test_a_judge_no_better_than_chance_is_said_so_and_teaches_only_by_force(
+    podium: Run, tmp_path: Path, home: Path
+) -> None:
+    rng = random.Random(5)
+    blind = [one | {"human": float(rng.random() < 0.5)} for one in padded()]
+    file = write(tmp_path / "labels.jsonl", blind)
+    code, out, _ = podium(file, "--judge", "rules", "--save")
+    assert code == 0
+    assert "no better than chance" in out
+    assert "shown, never learned from" in out
+    assert not stored(home)["rules"].informative
+    code, out, _ = podium(file, "--judge", "rules", "--save", "--force")
+    assert "learned from by order" in out
+    assert stored(home)["rules"].forced
+    [saved] = json.loads(podium(file, "--judge", "rules", "--save", "--json")[1])["saved"]
+    assert saved["teaches"] is False
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,10 @@ def _show(
             {
                 "file": str(file),
                 "results": [plain(one) for one in measured],
-                "saved": [{"criterion": one.criterion, "judge": one.judge} for one in saved],
+                "saved": [
+                    {"criterion": one.criterion, "judge": one.judge, "teaches": one.informative or one.forced}
+                    for one in saved
+                ],
                 "plot": None if plot is None else str(plot),
             }
         )
@@ -175,7 +178,8 @@ def _show(
     for line in remarks(measured):
         output.say(line)
     for one in saved:
-        output.say(f"saved: {one.judge} on {one.criterion}, {one.kind} on {one.n} labels")
+        taught = "" if one.informative else "; learned from by order" if one.forced else "; shown, never learned from"
+        output.say(f"saved: {one.judge} on {one.criterion}, {one.kind} on {one.n} labels{taught}")
     if asked_to_save and not saved:
         output.note("nothing was saved: no judge could be calibrated")
     if plot is not None:
