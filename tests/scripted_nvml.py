@@ -21,6 +21,10 @@ class Gpu:
     compute: dict[int, int | None] = field(default_factory=dict)
     """Bytes by process number."""
     graphics: dict[int, int | None] = field(default_factory=dict)
+    percent: int | None = 0
+    millijoules: float | None = None
+    samples: list[tuple[int, int, int]] | None = None
+    """(process, microseconds, percent of its use); ``None``: the device does not tell."""
 
 
 def library(*gpus: Gpu) -> types.ModuleType:
@@ -37,8 +41,8 @@ def library(*gpus: Gpu) -> types.ModuleType:
     def shutdown():
         made.open -= 1
 
-    def processes(table):
-        made.asked += 1
+    def processes(table, counted=0):
+        made.asked += counted
         return [types.SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in table.items()]
 
     made.nvmlInit, made.nvmlShutdown = init, shutdown
@@ -48,5 +52,21 @@ def library(*gpus: Gpu) -> types.ModuleType:
     made.nvmlDeviceGetUUID = lambda gpu: gpu.uuid
     made.nvmlDeviceGetMemoryInfo = lambda gpu: types.SimpleNamespace(total=gpu.total, free=gpu.free)
     made.nvmlDeviceGetComputeRunningProcesses = lambda gpu: processes(gpu.compute)
-    made.nvmlDeviceGetGraphicsRunningProcesses = lambda gpu: processes(gpu.graphics)
+    made.nvmlDeviceGetGraphicsRunningProcesses = lambda gpu: processes(gpu.graphics, counted=1)
+
+    def known(value):
+        if value is None:
+            raise NVMLError("Not Supported")
+        return value
+
+    def samples(gpu, since):
+        return [
+            types.SimpleNamespace(pid=pid, timeStamp=at, smUtil=used)
+            for pid, at, used in known(gpu.samples)
+            if at > since
+        ]
+
+    made.nvmlDeviceGetUtilizationRates = lambda gpu: types.SimpleNamespace(gpu=known(gpu.percent))
+    made.nvmlDeviceGetTotalEnergyConsumption = lambda gpu: known(gpu.millijoules)
+    made.nvmlDeviceGetProcessUtilization = samples
     return made

@@ -19,10 +19,12 @@ from podium import Podium
 from podium.cli.main import app
 from podium.config import (
     AutoSwap,
+    Energy,
     Judging,
     ModelEntry,
     Network,
     Pool,
+    PriceEntry,
     Recording,
     RuleEntry,
     Selection,
@@ -171,6 +173,8 @@ def test_every_command_takes_json():
     [
         ("server", Server),
         ("network", Network),
+        ("energy", Energy),
+        ("prices.NAME", PriceEntry),
         ("pool", Pool),
         ("timeouts", Timeouts),
         ("recording", Recording),

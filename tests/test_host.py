@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from podium import host, nvml
+from podium import nvml
 from podium.host import Host
+from podium.host import machine as host
 from podium.ports import RAM
 from scripted_nvml import GB, Gpu, NVMLError, library
 

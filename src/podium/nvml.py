@@ -1,4 +1,4 @@
-"""Asks NVIDIA's driver through NVML: devices, their free memory, and what each process holds there.
+"""Asks NVIDIA's driver through NVML: devices, their free memory, what each process holds and how much of them it uses.
 
 Opened once, on first use, and kept: opening takes tens of milliseconds, a question microseconds. Without a driver or
 its Python library every answer is empty or ``None``; ``host.py`` tells people why.
@@ -82,6 +82,56 @@ class Nvml:
             total += sum(held.values())
             found = found or bool(held)
         return total if found or _numbers_are_the_hosts() else None
+
+    def busy_percent(self, device: Device) -> float | None:
+        """Share of the driver's newest sample (up to a second) in which a kernel ran, in percent."""
+        try:
+            return float(self._library.nvmlDeviceGetUtilizationRates(device.handle).gpu)
+        except self._library.NVMLError:
+            return None
+
+    def joules(self, device: Device) -> float | None:
+        """Energy since the driver was loaded (Volta and newer)."""
+        try:
+            return float(self._library.nvmlDeviceGetTotalEnergyConsumption(device.handle)) / 1000
+        except self._library.NVMLError:
+            return None
+
+    def share_of(self, device: Device, pids: Collection[int], since_us: int) -> tuple[int, float | None]:
+        """The newest time stamp of the driver's samples, and which part in [0, 1] of what ran on the device after
+        ``since_us`` were the processes ``pids``; ``None`` when the driver does not tell them from others.
+        """
+        there = self._users(device)
+        if there is None:
+            return since_us, None
+        stamp, used = self._samples(device, since_us)
+        whole = sum(used.values())
+        if whole > 0 and used.keys() <= there:
+            ours = sum(value for pid, value in used.items() if pid in pids)
+            if ours or _numbers_are_the_hosts():
+                return stamp, ours / whole
+        if _numbers_are_the_hosts():
+            ours_there = there & set(pids)
+            return stamp, 0.0 if not ours_there else 1.0 if ours_there == there else None
+        return stamp, 0.0 if not there else 1.0 if len(there) == 1 else None
+
+    def _users(self, device: Device) -> set[int] | None:
+        try:
+            return {process.pid for process in self._library.nvmlDeviceGetComputeRunningProcesses(device.handle)}
+        except self._library.NVMLError:
+            return None
+
+    def _samples(self, device: Device, since_us: int) -> tuple[int, dict[int, float]]:
+        """Utilisation of each process, added up over the samples after ``since_us``."""
+        used: dict[int, float] = {}
+        try:
+            samples = self._library.nvmlDeviceGetProcessUtilization(device.handle, since_us)
+        except self._library.NVMLError:  # there is none newer, or the device cannot tell
+            return since_us, used
+        for sample in samples:
+            if sample.timeStamp > since_us:
+                used[sample.pid] = used.get(sample.pid, 0.0) + float(sample.smUtil)
+        return max([since_us, *(int(sample.timeStamp) for sample in samples)]), used
 
     def _device(self, index: int) -> Device:
         handle = self._library.nvmlDeviceGetHandleByIndex(index)

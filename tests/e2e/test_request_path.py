@@ -244,10 +244,11 @@ def test_a_request_is_on_record_with_candidates_scores_and_reasons_for_what_is_u
     assert set(attempt["expected"]) == {"quality", "latency_ms", "memory_mb", "samples"}
     assert attempt["reason"]
     cost = attempt["outcome"]["cost"]
-    unknown = {name for name, value in cost.items() if value is None} - {"energy_method", "tokens_per_s"}
+    unknown = {name for name, how in cost["methods"].items() if how == "unavailable"} - {"price_microusd"}
     assert unknown
     assert unknown <= set(cost["missing"])
     assert all(cost["missing"].values())
+    assert all(cost[name] is None for name in unknown)
     assert cost["wall_ms"] > 0
     strange = server.chat("auto", headers={"x-request-id": "no spaces please"})
     assert strange.headers["x-request-id"].startswith("req_")

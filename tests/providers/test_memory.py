@@ -162,7 +162,7 @@ def test_the_driver_is_asked_once_a_second_at_most(driver):
     for _ in range(5):
         assert tree.usage().gpu_memory_bytes == GB
     asked = driver.asked
-    assert asked == 4  # compute and graphics of two devices
+    assert asked == 2  # memory on each of two devices
     now.now += GPU_S
     driver.gpus[0].compute = {os.getpid(): 2 * GB}
     assert tree.usage().gpu_memory_bytes == 2 * GB

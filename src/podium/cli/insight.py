@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 TOLD = {"explicit": "named by the caller"}
 SHOWN = (
-    "cpu_ms", "gpu_ms", "peak_memory_mb", "mean_memory_mb", "energy_mwh", "input_tokens", "cached_tokens",
-    "output_tokens", "tokens_per_s", "price_microusd",
+    "cpu_ms", "gpu_ms", "peak_memory_mb", "mean_memory_mb", "mapped_memory_mb", "energy_mwh", "input_tokens",
+    "cached_tokens", "output_tokens", "tokens_per_s", "price_microusd",
 )  # fmt: skip
-RARE = ("gpu_ms", "cached_tokens", "price_microusd")
+RARE = ("gpu_ms", "mapped_memory_mb", "cached_tokens", "price_microusd")
 """Not worth a word where there is none."""
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="From the header x-request-id.")]
 

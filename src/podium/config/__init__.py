@@ -6,6 +6,7 @@ It reads files and the environment, nothing else: no database, no network, no pr
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.budgets import BudgetEntry, declared_budgets
 from podium.config.changes import Difference, difference
+from podium.config.energy import Energy, PriceEntry
 from podium.config.judging import Judging, TaskJudging
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
@@ -30,10 +31,12 @@ __all__ = [
     "BudgetEntry",
     "Config",
     "Difference",
+    "Energy",
     "Judging",
     "ModelEntry",
     "Network",
     "Pool",
+    "PriceEntry",
     "Recording",
     "RuleEntry",
     "Selection",

@@ -9,7 +9,7 @@ from typing import TypeVar
 from podium.config.values import Config
 
 T = TypeVar("T")
-NEEDS_RESTART = ("server", "recording", "network")
+NEEDS_RESTART = ("server", "recording", "network", "energy")
 """Sections read once at start; every other section applies at once."""
 READ_ONCE = ("pool.keep_warm_days", "judging.at_once")
 """Keys of other sections that are."""
@@ -40,7 +40,7 @@ def difference(old: Config, new: Config) -> Difference:
     tasks = _compare(old.tasks, new.tasks)
     live: list[str] = []
     restart: list[str] = []
-    for section in ("server", "network", "pool", "timeouts", "recording", "selection", "autoswap", "judging"):
+    for section in ("server", "network", "energy", "pool", "timeouts", "recording", "selection", "autoswap", "judging"):
         before, after = getattr(old, section), getattr(new, section)
         keys = [
             f"{section}.{entry.name}"
@@ -57,6 +57,8 @@ def difference(old: Config, new: Config) -> Difference:
         live.append("windows")
     if old.budgets != new.budgets:
         live.append("budgets")
+    if old.prices != new.prices:
+        restart.append("prices")
     if old.webhooks != new.webhooks:
         live.append("webhooks")
     inherited: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from podium.errors import ConfigError, InvalidRequest
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
-FIXED = ("server", "network", "pool", "timeouts", "recording", "selection", "autoswap", "judging")
+FIXED = ("server", "network", "energy", "pool", "timeouts", "recording", "selection", "autoswap", "judging")
 """Sections whose keys the environment may override."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.budgets import BudgetEntry
+from podium.config.energy import Energy, PriceEntry
 from podium.config.judging import Judging, TaskJudging
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
@@ -225,6 +226,7 @@ class Settings:
     timeouts: Timeouts = Timeouts()
     network: Network = field(default_factory=Network)
     recording: Recording = Recording()
+    energy: Energy = field(default_factory=Energy)
     selection: Selection = Selection()
     autoswap: AutoSwap = field(default_factory=AutoSwap)
     judging: Judging = field(default_factory=Judging)
@@ -236,6 +238,9 @@ class Settings:
         field(default_factory=dict)
     )
     budgets: Annotated[Mapping[str, BudgetEntry], Meta(description="What may be used up in a while, by name")] = field(
+        default_factory=dict
+    )
+    prices: Annotated[Mapping[str, PriceEntry], Meta(description="What hosted models ask, by model")] = field(
         default_factory=dict
     )
     fallbacks: Annotated[

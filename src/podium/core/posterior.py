@@ -1,4 +1,4 @@
-"""Discounted posteriors of what is measured: success, latency, first token, speed, memory, energy (LRN-1).
+"""Discounted posteriors of what is measured: success, latency, first token, speed, memory, energy, price (LRN-1).
 
 Owns the folding of measurements, the forgetting, and the reading of means and bounds. Must not read a clock: time is
 the time of the outcomes, so that the same outcomes in the same order give the same figures, bit for bit.
@@ -37,9 +37,11 @@ LEVEL = 0.9
 Z = 1.6448536269514722
 PROVEN = 9.0
 """Weight from which on a limit is judged: a little less than ten measurements in a row have."""
-GAUGES = ("latency_ms", "ttft_ms", "tokens_per_s", "memory_mb", "energy_mwh")
+GAUGES = ("latency_ms", "ttft_ms", "tokens_per_s", "memory_mb", "energy_mwh", "price_microusd")
 SLOTS = 3 + 3 * len(GAUGES)
 """Numbers of a cell: answered, asked, time of the newest, then (weight, mean, sum of squares) of each gauge."""
+BEFORE_PRICES = 18
+"""What earlier versions stored."""
 Cell: TypeAlias = "array[float]"
 _SMALLEST, _LARGEST = 1e-9, 1e12
 
@@ -73,8 +75,8 @@ def fold(cell: Cell, outcome: Outcome) -> None:
     cell[1] = cell[1] * MEMORY + 1.0
     cell[2] = outcome.at if math.isfinite(outcome.at) else cell[2]
     cost = outcome.cost
-    if cost.peak_memory_mb is not None:
-        _measure(cell, 12, cost.peak_memory_mb)
+    if cost.held_memory_mb is not None:
+        _measure(cell, 12, cost.held_memory_mb)
     if not outcome.success:
         cell[0] *= MEMORY
         return
@@ -86,6 +88,8 @@ def fold(cell: Cell, outcome: Outcome) -> None:
         _measure(cell, 9, cost.tokens_per_s)
     if cost.energy_mwh is not None:
         _measure(cell, 15, cost.energy_mwh)
+    if cost.price_microusd is not None:
+        _measure(cell, 18, cost.price_microusd)
 
 
 def _measure(cell: Cell, at: int, value: float) -> None:
@@ -103,8 +107,10 @@ def _measure(cell: Cell, at: int, value: float) -> None:
 
 
 def checked(numbers: Iterable[float]) -> Cell:
-    """A cell from stored numbers. Raises ``ValueError`` when it cannot be one."""
+    """A cell from stored numbers, also from before prices were known. Raises ``ValueError`` when it cannot be one."""
     cell = array("d", numbers)
+    if len(cell) == BEFORE_PRICES:
+        cell.extend([0.0] * (SLOTS - BEFORE_PRICES))
     weights = (cell[0], cell[1], *cell[3::3], *cell[5::3]) if len(cell) == SLOTS else (-1.0,)
     if not all(math.isfinite(x) for x in cell) or min(weights) < 0.0 or cell[0] > cell[1]:
         raise ValueError("these are not the numbers of a cell")
@@ -133,6 +139,7 @@ def performance(cell: Cell, now: float) -> Performance:
         tokens_per_s=gauge(9),
         memory_mb=gauge(12),
         energy_mwh=gauge(15),
+        price_microusd=gauge(18),
     )
 
 

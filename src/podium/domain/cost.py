@@ -33,7 +33,9 @@ class Cause(StrEnum):
     """A benchmark asked; charged to its run."""
 
 
-METERED = ("cpu_ms", "gpu_ms", "peak_memory_mb", "mean_memory_mb", "energy_mwh", "input_tokens", "output_tokens")
+METERED = (
+    "cpu_ms", "gpu_ms", "peak_memory_mb", "mean_memory_mb", "energy_mwh", "input_tokens", "output_tokens", "price_microusd",
+)  # fmt: skip
 """Figures with a method, in the order in which they are packed: append only."""
 
 
@@ -50,9 +52,11 @@ class Cost:
     gpu_ms: float | None = None
     """Time in which GPUs worked for it, over all GPUs."""
     peak_memory_mb: float | None = None
-    """Most that the model's processes held in RAM during it: mapped weights, anonymous memory and swap."""
+    """Most memory of their own that the model's processes held during it: anonymous, shared, and swapped out."""
     mean_memory_mb: float | None = None
     """The same, averaged over the time it took."""
+    mapped_memory_mb: float | None = None
+    """Beside it, most of mapped files (the weights) that was in memory; several copies of a model share that."""
     energy_mwh: float | None = None
     energy_method: Method = Method.UNAVAILABLE
     input_tokens: int | None = None
@@ -70,7 +74,12 @@ class Cost:
     charged_to: str | None = None
     """Id of what caused it: a decision, rollout, request or run; ``None`` for a request itself."""
     missing: tuple[tuple[str, str], ...] = ()
-    """(field, reason) for every field that is ``None``."""
+    """(field, reason) for every one of ``METERED`` that is ``None``; no price means that nobody bills it."""
+
+    @property
+    def held_memory_mb(self) -> float | None:
+        """All memory it needed: its processes' own and the mapped weights."""
+        return None if self.peak_memory_mb is None else self.peak_memory_mb + (self.mapped_memory_mb or 0.0)
 
     def method(self, figure: str) -> Method:
         """How one of ``METERED`` came about."""

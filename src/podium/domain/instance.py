@@ -71,6 +71,10 @@ class ProcessUsage:
     """Resident pages of mapped files. Two instances of one file share them, and they stay cached after an unload."""
     gpu_memory_bytes: int | None = None
     """On all GPUs together; ``None`` when no driver can be asked."""
+    gpu_busy_s: float | None = None
+    """Seconds in which GPUs worked for it since it was first asked; ``None`` when no driver tells."""
+    gpu_joules: float | None = None
+    """What GPUs drew for it above idle since then; ``None`` when no driver tells."""
 
     @property
     def private_bytes(self) -> int:

@@ -36,5 +36,9 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("output_tokens", NO_USAGE),
     ("output_tokens", NOT_SENT),
     ("price_microusd", NO_PRICE),
+    ("input_tokens", NO_USAGE),
+    ("gpu_ms", GONE),
+    ("peak_memory_mb", GONE),
+    ("mean_memory_mb", GONE),
 )
 """Every (field, reason) that is stored by its place here. A pair that is not here is stored in full."""

@@ -64,15 +64,15 @@ def marked(marker: str) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """CPU time of ``pid`` and of the children it has collected; ``None`` when it is gone."""
+def cpu_times(pid: int) -> tuple[float, float] | None:
+    """CPU seconds of ``pid`` itself, and of the children it has collected; ``None`` when it is gone."""
     own = _cpu_clock(pid)
     if own is None or not _LINUX:
-        return own
+        return None if own is None else (own, 0.0)
     stat = _stat(pid)
     if stat is None:
         return None
-    return own + (int(stat[13]) + int(stat[14])) / _TICK
+    return own, (int(stat[13]) + int(stat[14])) / _TICK
 
 
 @dataclass(frozen=True, slots=True)

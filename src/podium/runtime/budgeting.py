@@ -34,6 +34,10 @@ def budgeting(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Budg
     )
     stack.push_async_callback(made.close)
     base.on_outcomes.append(made.estimates.outcomes)
+    made.estimates.price = base.hosted.price = base.pricing.price
+    base.hosted.budgets = lambda: tuple(made.ledger.budgets.values())
+    made.changed = base.policy.refresh
+    serving.onboarding.gate, serving.onboarding.budgeting = base.hosted, made
     serving.gateway.budgeting = serving.background.budgeting = serving.answers.budgeting = made
     return made
 

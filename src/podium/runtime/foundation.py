@@ -12,7 +12,8 @@ from typing import Any
 
 from podium.config import Config
 from podium.core.belief_file import UnreadableBeliefs
-from podium.host import Host
+from podium.core.prices import Quote
+from podium.host import Host, HostPower
 from podium.ports import Clock, Recorded
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.runtime.clock import SystemClock
@@ -21,6 +22,7 @@ from podium.services.events import EventBus
 from podium.services.learner import STATE, Learner
 from podium.services.policy import Policy
 from podium.services.recorder import Recorder
+from podium.services.pricing import Pricing
 from podium.services.registry import Registry
 from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
@@ -49,6 +51,8 @@ class Foundation:
     clock: Clock
     host: Host
     catalogue: Catalogue
+    power: HostPower
+    pricing: Pricing
     registry: Registry
     tasks: Tasks
     policy: Policy
@@ -77,6 +81,9 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
     host = Host()
     reach = Reach(allow_link_local=config.network.allow_link_local, offline=config.network.offline)
     catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ, reach=reach))
+    pricing = Pricing({name: Quote(one.input, one.output, one.cached) for name, one in config.prices.items()})
+    await store.keep_price_table(pricing.version, pricing.content(), clock.now())
+    power = HostPower(watts_per_core=config.energy.watts_per_core, idle_watts=config.energy.idle_watts)
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
     tasks = _tasks(config, store, recorded)
     budget: list[Callable[[], int]] = []
@@ -130,6 +137,8 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         catalogue=catalogue,
         registry=registry,
         tasks=tasks,
+        power=power,
+        pricing=pricing,
         policy=policy,
         learner=learner,
         recorder=recorder,

@@ -78,7 +78,7 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
     stack.push_async_callback(tracker.close)
     stack.push_async_callback(pool.close)
     base.recorder.start()
-    meter = Meter(clock)
+    meter = Meter(clock, base.power)
     classifier = TaskClassifier(base.store, clock, seeds, base.recorded.learned, learn=config.selection.learn_tasks)
     stack.push_async_callback(classifier.close)
     gateway = Gateway(
@@ -94,6 +94,7 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
         classifier=classifier,
     )
     gateway.tracking = tracker
+    gateway.prices = base.pricing
     onboarding = Onboarding(
         registry, pool, base.catalogue.get, clock, versions_changed, load_timeout_s=config.pool.load_timeout_s
     )

@@ -32,6 +32,7 @@ def cost(item: Cost) -> Json:
         "gpu_ms": item.gpu_ms,
         "peak_memory_mb": item.peak_memory_mb,
         "mean_memory_mb": item.mean_memory_mb,
+        "mapped_memory_mb": item.mapped_memory_mb,
         "energy_mwh": item.energy_mwh,
         "energy_method": item.energy_method,
         "input_tokens": item.input_tokens,

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from podium.domain.cost import Cause, Cost
+from podium.core.attribution import Sharer
+from podium.domain.cost import Cause
 from podium.domain.decision import Decision, Outcome
-from podium.domain.request import RequestHead
+from podium.domain.model import Capability
+from podium.domain.request import Endpoint, RequestHead
 from podium.domain.rollout import Split
-from podium.domain.unmeasured import NO_ENERGY, NO_PROCESS, NO_USAGE, NOT_SENT
 from podium.errors import ProviderError
 from podium.ports import Clock
+from podium.services.costing import BYTES_PER_TOKEN, PLAIN, Billed, Sent, Tokens, cost_of, tokens_in
 from podium.services.meter import Metered
+from podium.services.observing import read_body
 from podium.services.sse import StreamRelay
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
 class _Body(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: dict[str, Any] | None = None
 
 
 _body = msgspec.json.Decoder(_Body)
-
-
-@cache
-def _missing(no_cpu: bool, no_memory: bool, no_usage: bool, sent: bool) -> tuple[tuple[str, str], ...]:
-    """Which figures are absent and why; one shared value per combination."""
-    if not sent:
-        return tuple((name, NOT_SENT) for name in ("energy_mwh", "cpu_ms", "peak_memory_mb", "output_tokens"))
-    found = [("energy_mwh", NO_ENERGY)]
-    if no_cpu:
-        found.append(("cpu_ms", NO_PROCESS))
-    if no_memory:
-        found.append(("peak_memory_mb", NO_PROCESS))
-    if no_usage:
-        found.append(("output_tokens", NO_USAGE))
-    return tuple(found)
-
-
-PLAIN: tuple[Cause, str | None] = (Cause.REQUEST, None)
+_PROMPTS = ("messages", "prompt", "input")
 
 
 def cause_of(decision: Decision, split: Split | None) -> tuple[Cause, str | None]:
@@ -60,23 +42,31 @@ class Attempt:
     """Clocks, tokens and errors of one attempt."""
 
     __slots__ = (
-        "_cause", "_clock", "_complete", "_decision", "_error", "_first", "_head", "_input", "_metered", "_output", "_refused", "_sent", "_started",
-        "first_token",
+        "_bill", "_body", "_cause", "_clock", "_complete", "_decision", "_error", "_first", "_head", "_metered", "_pieces", "_refused", "_sent",
+        "_sharer", "_started", "_tokens", "first_token",
     )  # fmt: skip
 
     def __init__(
-        self, decision: Decision, head: RequestHead, clock: Clock, cause: tuple[Cause, str | None] = PLAIN
+        self,
+        decision: Decision,
+        head: RequestHead,
+        clock: Clock,
+        cause: tuple[Cause, str | None] = PLAIN,
+        bill: Callable[[Tokens], Billed | None] | None = None,
     ) -> None:
         self._decision = decision
         self._cause = cause
+        self._bill = bill
         self._head = head
         self._clock = clock
         self._started = clock.monotonic()
         self._first: float | None = None
         self._error: str | None = None
-        self._input: int | None = None
-        self._output: int | None = None
+        self._tokens = Tokens()
+        self._body = b""
+        self._pieces = 0
         self._metered: Metered | None = None
+        self._sharer: Sharer | None = None
         self.first_token = False
         self._complete = self._sent = self._refused = False
 
@@ -95,6 +85,17 @@ class Attempt:
         self._started = self._clock.monotonic()
         self._sent = True
 
+    def metering(self, sharer: Sharer | None) -> None:
+        """The meter runs, and wants to hear of tokens, if it does."""
+        self._sharer = sharer
+        if sharer is not None:
+            sharer.prompt = self._prompt_bytes() / BYTES_PER_TOKEN
+
+    def relaying(self, relay: StreamRelay) -> None:
+        """The answer comes in pieces."""
+        if self._sharer is not None:
+            self._sharer.pieces = lambda: relay.events
+
     def refused(self) -> None:
         """The model's server answered with an error instead."""
         self._refused = True
@@ -107,6 +108,8 @@ class Attempt:
         """The first event of the answer is here."""
         self.first_token = True
         self._first = self._clock.monotonic()
+        if self._sharer is not None:
+            self._sharer.first_at = self._first
 
     def failed(self, code: str) -> None:
         """It ended with this error code, unless the answer was complete before."""
@@ -118,16 +121,20 @@ class Attempt:
         try:
             usage = _body.decode(body).usage
         except msgspec.ValidationError:
-            return
+            usage = None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             ref = self._decision.served
             raise ProviderError(f"{ref}: its server sent no JSON ({error})", code="bad_answer") from None
-        if usage is not None:
-            self._input, self._output = usage.prompt_tokens, usage.completion_tokens
+        self._tokens, self._body = tokens_in(usage), body
+        if self._sharer is not None:
+            self._sharer.total = float((self._tokens.input or 0) + (self._tokens.output or 0)) or None
 
     def streamed(self, relay: StreamRelay) -> None:
         """A stream ended, well or not."""
-        self._input, self._output = relay.input_tokens, relay.output_tokens
+        self._tokens = Tokens(input=relay.input_tokens, cached=relay.cached_tokens, output=relay.output_tokens)
+        self._pieces = relay.events
+        if self._sharer is not None and relay.input_tokens:
+            self._sharer.prompt = float(max(0, relay.input_tokens - (relay.cached_tokens or 0)))
 
     def metered(self, metered: Metered) -> None:
         """What the meter attributes to this attempt."""
@@ -138,11 +145,6 @@ class Attempt:
         now = self._clock.monotonic()
         wall_s = now - self._started
         ttft_s = self._first - self._started if self._first is not None else None
-        generating = wall_s - (ttft_s or 0.0)
-        rate = self._output / generating if self._output and generating > 0 else None
-        metered = self._metered
-        no_cpu = metered is None or metered.cpu_ms is None
-        no_memory = metered is None or metered.peak_memory_mb is None
         return Outcome(
             decision_id=self._decision.id,
             request_id=self._decision.request_id,
@@ -154,15 +156,29 @@ class Attempt:
             streamed=self._head.stream,
             latency_ms=wall_s * 1000,
             ttft_ms=ttft_s * 1000 if ttft_s is not None else None,
-            cost=Cost(
-                wall_ms=wall_s * 1000,
-                cpu_ms=metered.cpu_ms if metered else None,
-                peak_memory_mb=metered.peak_memory_mb if metered else None,
-                input_tokens=self._input,
-                output_tokens=self._output,
-                tokens_per_s=rate,
-                cause=self._cause[0],
-                charged_to=self._cause[1],
-                missing=_missing(no_cpu, no_memory, self._output is None, self._sent),
+            cost=cost_of(
+                wall_s,
+                self._metered,
+                self._tokens,
+                self._sent_over() if self._sent else None,
+                ttft_s=ttft_s,
+                cause=self._cause,
+                bill=self._bill,
             ),
         )
+
+    def _sent_over(self) -> Sent:
+        generates = self._head.endpoint is not Endpoint.EMBEDDING
+        decode = self._body and generates and not self._tokens.output
+        return Sent(
+            prompt_bytes=self._prompt_bytes(),
+            answer_bytes=len(read_body(self._body).text.encode()) if decode else 0,
+            pieces=self._pieces,
+            generates=generates,
+        )
+
+    def _prompt_bytes(self) -> int:
+        """Of its text; 0 where pictures are in it, whose bytes say nothing."""
+        if Capability.VISION in self._head.needs:
+            return 0
+        return sum(len(bytes(self._head.fields[name])) for name in _PROMPTS if name in self._head.fields)

@@ -11,6 +11,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -25,6 +26,7 @@ from podium.services import wire
 from podium.services.attempt import Attempt, cause_of
 from podium.services.budgeting import NOTHING, Budgeting, Reservation
 from podium.services.classifier import TaskClassifier
+from podium.services.costing import Prices
 from podium.services.exploring import Explorer
 from podium.services.idleness import Idleness
 from podium.services.meter import Meter
@@ -94,6 +96,7 @@ class Gateway:
         """Who is shown finished answers, if they want them."""
         self.tracking: Tracking | None = None
         self.budgeting: Budgeting | None = None
+        self.prices: Prices | None = None
 
     def new_id(self, kind: str) -> str:
         """A process-unique id such as ``req_5f3a…0000002a``."""
@@ -191,7 +194,8 @@ class Gateway:
     async def _attempt(self, head: RequestHead, decision: Decision, out: Responder) -> None:
         version = self._registry.get(decision.served)
         cause = cause_of(decision, self._selector.divided(decision.choice.task))
-        attempt = Attempt(decision, head, self._clock, cause)
+        bill = partial(self.prices.bill, version) if self.prices is not None else None
+        attempt = Attempt(decision, head, self._clock, cause, bill)
         held = await self._admit(head, decision, version)
         self._begin(head, decision)
         lease: Lease | None = None
@@ -202,7 +206,7 @@ class Gateway:
             attempt.granted()
             if head.keep_alive_s is not None:
                 lease.keep_alive(head.keep_alive_s)
-            self._meter.begin(lease.instance_id, lease.instance, decision.id)
+            attempt.metering(self._meter.begin(lease.instance_id, lease.instance, decision.id))
             call = Call(
                 endpoint=head.endpoint,
                 body=wire.compose(head, lease.instance.model),
@@ -334,6 +338,7 @@ class Gateway:
         keeping: Keeping | None,
     ) -> None:
         relay = StreamRelay(hide_usage=not head.include_usage)
+        attempt.relaying(relay)
         monotonic = self._clock.monotonic
 
         def sink(data: bytes) -> None:

@@ -27,6 +27,8 @@ class StreamRelay:
     hide_usage: bool
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of the input, what the server had read before."""
     events: int = 0
     done: bool = False
     broken: str | None = None
@@ -106,6 +108,9 @@ class StreamRelay:
         if isinstance(usage, dict):
             self.input_tokens = _larger(self.input_tokens, usage.get("prompt_tokens"))
             self.output_tokens = _larger(self.output_tokens, usage.get("completion_tokens"))
+            details = usage.get("prompt_tokens_details")
+            if isinstance(details, dict):
+                self.cached_tokens = _larger(self.cached_tokens, details.get("cached_tokens"))
             if self.hide_usage and not chunk.get("choices"):
                 return False
         return True

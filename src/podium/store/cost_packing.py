@@ -17,6 +17,8 @@ _pack = msgspec.msgpack.Encoder()
 _unpack = msgspec.msgpack.Decoder()
 _CODES = {pair: code for code, pair in enumerate(REASONS)}
 _METHODS = tuple(Method)
+_LACKING: list[Any] = [None, None, None, 0, None, None, None, None, None]
+"""What stands for the fields after the first nine where a row ends before them."""
 
 
 def pack_cost(cost: Cost) -> bytes:
@@ -41,6 +43,7 @@ def pack_cost(cost: Cost) -> bytes:
             cost.price_table,
             None if cost.cause is Cause.REQUEST else cost.cause.value,
             cost.charged_to,
+            cost.mapped_memory_mb,
         )
     )
 
@@ -49,22 +52,15 @@ def unpack_cost(content: bytes) -> Cost:
     """The cost that ``pack_cost`` packed."""
     fields: list[Any] = _unpack.decode(content)
     wall, cpu, peak, energy, method, tokens_in, tokens_out, speed, missing = fields[:9]
-    mean, gpu, cached, bits, price, table, cause, charged = fields[9:17] or (
-        None,
-        None,
-        None,
-        0,
-        None,
-        None,
-        None,
-        None,
-    )
+    fields += _LACKING[len(fields) - 9 :]
+    mean, gpu, cached, bits, price, table, cause, charged, mapped = fields[9:18]
     return Cost(
         wall_ms=wall,
         cpu_ms=cpu,
         gpu_ms=gpu,
         peak_memory_mb=peak,
         mean_memory_mb=mean,
+        mapped_memory_mb=mapped,
         energy_mwh=energy,
         energy_method=_METHODS[method] if isinstance(method, int) else Method(method),
         input_tokens=tokens_in,

@@ -110,7 +110,7 @@ def _sample(decision: Decision, outcome: Outcome) -> Sample:
     return Sample(
         success=outcome.success,
         latency_ms=outcome.latency_ms if outcome.success else None,
-        memory_mb=outcome.cost.peak_memory_mb,
+        memory_mb=outcome.cost.held_memory_mb,
         energy_mwh=outcome.cost.energy_mwh,
         propensity=decision.propensity,
     )

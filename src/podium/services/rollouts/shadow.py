@@ -161,7 +161,7 @@ def _whole(head: RequestHead, model: str) -> bytes:
 
 def _served(outcome: Outcome) -> Sample:
     cost = outcome.cost
-    return Sample(success=outcome.success, latency_ms=None, memory_mb=cost.peak_memory_mb, energy_mwh=cost.energy_mwh)
+    return Sample(success=outcome.success, latency_ms=None, memory_mb=cost.held_memory_mb, energy_mwh=cost.energy_mwh)
 
 
 def _tried(heard: Heard) -> Sample:
