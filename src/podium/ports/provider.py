@@ -182,6 +182,19 @@ class CountsTokens(Protocol):
 
 
 @runtime_checkable
+class Hosting(Protocol):
+    """A provider of versions that somebody may be paid for. Optional."""
+
+    def hosted(self, version: ModelVersion) -> bool:
+        """Whether its answers are billed."""
+        ...
+
+    def locked(self, version: ModelVersion) -> str | None:
+        """Why it cannot be called yet, as there is no key; ``None`` when there is."""
+        ...
+
+
+@runtime_checkable
 class AtEndpoint(Protocol):
     """A provider whose versions run on servers that are not ours. Optional."""
 

@@ -25,7 +25,8 @@ class HttpInstance:
 
     ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``. ``adaptive``
     says that ``concurrency`` is only a guess, which the pool may replace by what it observes; ``stop_s`` is what it has from SIGTERM to SIGKILL; ``check`` says
-    from the answer to a health check why the server is not the one that was meant, if it is not.
+    from the answer to a health check why the server is not the one that was meant, if it is not; without
+    ``generates`` it is warm as it is, and a forward pass would be billed.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class HttpInstance:
         adaptive: bool = False,
         stop_s: float = 5.0,
         check: Callable[[bytes], str | None] | None = None,
+        generates: bool = True,
     ) -> None:
+        self._generates = generates
         self._check = check
         self._stop_s = stop_s
         self._counts = True
@@ -106,6 +109,8 @@ class HttpInstance:
             raise ProviderError(why)
 
     async def warm_up(self) -> None:
+        if not self._generates:
+            return
         body: dict[str, object] = {"model": self.model, "max_tokens": 1}
         if not self._capabilities or Capability.CHAT in self._capabilities:
             endpoint, body["messages"] = Endpoint.CHAT, [{"role": "user", "content": "Hi"}]

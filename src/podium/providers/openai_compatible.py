@@ -34,13 +34,14 @@ __all__ = ["GENERATES", "OpenAICompatibleProvider", "Settings", "create", "facts
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``remote``: the model's id on the server. ``capabilities`` overrides what was probed."""
+    """``remote``: the model's id on the server. ``capabilities`` overrides what was probed. ``hosted``: somebody is paid."""
 
     remote: str | None = None
     api_key_env: str | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] | None = None
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    hosted: bool | None = None
 
 
 def create(context: ProviderContext) -> OpenAICompatibleProvider:
@@ -79,19 +80,37 @@ class OpenAICompatibleProvider:
         origin, base = parse_url(source.location)
         client = self._client(origin)
         headers = self._headers(settings)
-        hosted = hosted_at(origin.host) is not None
         try:
             rows = await list_models(client, base, headers, _LIMIT_S)
             model = find_model(rows, settings.remote, source.location)["id"]
             kind, about, _ = await _about(client, origin, base, headers, model)
             promised = frozenset(kind.documented) | facts.capabilities
-            limit_name = "max_completion_tokens" if hosted else "max_tokens"
+            limit_name = "max_completion_tokens" if kind.hosted else "max_tokens"
             found = await Probe(client, base, headers, model, limit_name).run(promised)
         finally:
             await client.aclose()
         capabilities, evidence = conclude(about.told, promised, found)
         kept = tuple(each for each in facts.evidence if each[0] not in {name for name, _ in evidence})
         return replace(facts, capabilities=capabilities or facts.capabilities, evidence=(*kept, *evidence))
+
+    def hosted(self, version: ModelVersion) -> bool:
+        """As the settings say, else by the host: ``api.openai.com``."""
+        try:
+            said = read_settings(version.source, Settings).hosted
+            return said if said is not None else hosted_at(parse_url(version.source.location)[0].host) is not None
+        except InvalidRequest:
+            return False
+
+    def locked(self, version: ModelVersion) -> str | None:
+        """Why it cannot be called yet; ``None`` when it can."""
+        settings = read_settings(version.source, Settings)
+        if settings.api_key_env is None:
+            return "no key; name the environment variable that holds it in api_key_env"
+        try:
+            self._headers(settings)
+        except InvalidRequest as error:
+            return error.message
+        return None
 
     def context_length(self, version: ModelVersion) -> int | None:
         """What was set, else what the server reported."""
@@ -140,6 +159,7 @@ class OpenAICompatibleProvider:
             health_path=f"{base}/models",
             headers=headers,
             check=check,
+            generates=not self.hosted(version),
         )
 
     def _client(self, origin: Origin) -> HttpClient:

@@ -19,16 +19,17 @@ from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.runtime.clock import SystemClock
 from podium.runtime.declaring import check_strategies
 from podium.services.events import EventBus
+from podium.services.hosted import HostedGate
 from podium.services.learner import STATE, Learner
 from podium.services.policy import Policy
-from podium.services.recorder import Recorder
 from podium.services.pricing import Pricing
+from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.tasks import Tasks
 from podium.services.webhooks import Webhooks
+from podium.transport.addresses import Reach
 from podium.transport.webhook import WebhookPoster
 from podium.tuning import hooks
-from podium.transport.addresses import Reach
 
 
 class Hearers(list[Callable[..., None]]):
@@ -50,9 +51,9 @@ class Foundation:
     recorded: Recorded
     clock: Clock
     host: Host
-    catalogue: Catalogue
     power: HostPower
     pricing: Pricing
+    catalogue: Catalogue
     registry: Registry
     tasks: Tasks
     policy: Policy
@@ -67,6 +68,7 @@ class Foundation:
     on_feedback: Hearers
     on_revision: Hearers
     budget: list[Callable[[], int]]
+    hosted: HostedGate
 
     def measured(self, ref: str) -> int | None:
         """Bytes that a version took when it was loaded; ``None`` for one nobody loaded."""
@@ -79,11 +81,12 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
     clock = SystemClock()
     recorded = await store.load()
     host = Host()
-    reach = Reach(allow_link_local=config.network.allow_link_local, offline=config.network.offline)
-    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ, reach=reach))
     pricing = Pricing({name: Quote(one.input, one.output, one.cached) for name, one in config.prices.items()})
     await store.keep_price_table(pricing.version, pricing.content(), clock.now())
     power = HostPower(watts_per_core=config.energy.watts_per_core, idle_watts=config.energy.idle_watts)
+    reach = Reach(allow_link_local=config.network.allow_link_local, offline=config.network.offline)
+    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ, reach=reach))
+    hosted = HostedGate(catalogue.get, offline=config.network.offline)
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
     tasks = _tasks(config, store, recorded)
     budget: list[Callable[[], int]] = []
@@ -103,7 +106,7 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         weights=config.selection.weights,
         footprint=footprint,
         context_length=catalogue.context_length,
-        unavailable=catalogue.unavailable,
+        unavailable=lambda version: catalogue.unavailable(version) or hosted.refusal(version),
         hardware=host.kinds,
         memory_bytes=memory_bytes,
         clock=clock,
@@ -117,8 +120,8 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         clock,
         evidence=recorded.evidence,
         knowledge=recorded.knowledge,
-        on_evidence=policy.learn,
         spending=recorded.spending,
+        on_evidence=policy.learn,
         on_outcomes=on_outcomes,
         on_pairs=on_pairs,
         on_feedback=on_feedback,
@@ -134,11 +137,11 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         recorded=recorded,
         clock=clock,
         host=host,
+        power=power,
+        pricing=pricing,
         catalogue=catalogue,
         registry=registry,
         tasks=tasks,
-        power=power,
-        pricing=pricing,
         policy=policy,
         learner=learner,
         recorder=recorder,
@@ -150,6 +153,7 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         on_feedback=on_feedback,
         on_revision=on_revision,
         budget=budget,
+        hosted=hosted,
     )
 
 

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from podium.domain.budget import Used
 from podium.domain.model import Capability, Category, Lifecycle, ModelVersion, Profile, Source
 from podium.domain.request import Endpoint
 from podium.errors import NotFound, PodiumError, ProviderError
 from podium.ports import Call, Clock, Probes, Provider
+from podium.services.budgeting import NOTHING, Budgeting, Reservation
+from podium.services.hosted import HostedGate
 from podium.services.pool import Pool
 from podium.services.registry import Registry
 from podium.services.rejection import rejection
 
 _PROBE_TOKENS = 16
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,9 @@ class Onboarding:
         self._changed = changed
         self._timeout = load_timeout_s
         self._validating: dict[str, asyncio.Lock] = {}
+        self.gate: HostedGate | None = None
+        """Says which versions may not be called yet."""
+        self.budgeting: Budgeting | None = None
 
     async def add(self, order: Registration, by: str) -> tuple[ModelVersion, bool, PodiumError | None]:
         """Register, and validate and activate unless told otherwise. What is going to be validated is probed first.
@@ -65,9 +72,6 @@ class Onboarding:
         provider = self._providers(order.source.provider)
         facts = await provider.inspect(order.source)
         named = order.version or facts.declared_version or facts.digest.removeprefix("sha256:")[:8]
-        known = self._registry.find(f"{order.name}@{named}")
-        if order.activate is not False and known is None and isinstance(provider, Probes):
-            facts = await provider.probe(order.source, facts)
         version = ModelVersion(
             name=order.name,
             version=named,
@@ -78,6 +82,8 @@ class Onboarding:
             parent=order.parent,
             created_at=self._clock.now(),
         )
+        if order.activate is not False and self._registry.find(version.ref) is None:
+            version = await self._probed(provider, version)
         version, created = await self._registry.register(version, by)
         if order.activate is False:
             self._changed()
@@ -91,6 +97,22 @@ class Onboarding:
         finally:
             self._changed()
         return version, created, None
+
+    async def _probed(self, provider: Provider, version: ModelVersion) -> ModelVersion:
+        """With the capabilities that were tried out, where its provider can and somebody paid for it may be called."""
+        if not isinstance(provider, Probes) or (self.gate is not None and self.gate.refusal(version) is not None):
+            return version
+        held = await self._hold(version)
+        try:
+            return replace(version, facts=await provider.probe(version.source, version.facts))
+        finally:
+            held.settle(Used())
+
+    async def _hold(self, version: ModelVersion) -> Reservation:
+        """What a few short calls may use of the budgets they count for; nothing where there are none."""
+        if self.budgeting is None or self.gate is None or not self.gate.hosted(version):
+            return NOTHING
+        return await self.budgeting.behind(f"validation {version.ref}", VALIDATION, VALIDATION, version)
 
     def _has_active(self, version: ModelVersion) -> bool:
         try:
@@ -110,8 +132,14 @@ class Onboarding:
             version = self._registry.get(ref)
             if version.status is not Lifecycle.REGISTERED:
                 return version
-            await self._pool.warm(version, self._timeout)
-            profile = await self._measure(version)
+            if self.gate is not None:
+                self.gate.check(version)
+            held = await self._hold(version)
+            try:
+                await self._pool.warm(version, self._timeout)
+                profile = await self._measure(version)
+            finally:
+                held.settle(Used())
             await self._registry.set_profile(ref, profile)
             version = await self._registry.transition(ref, Lifecycle.READY, by, "validated by a real generation")
             self._validating.pop(ref, None)

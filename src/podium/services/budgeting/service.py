@@ -111,6 +111,8 @@ class Budgeting:
         self.limited = False
         self.error: str | None = None
         """Why sums could not be written; ``None`` when they are."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there are other budgets than before."""
         self._done_ids: list[str] = []
         self._told: set[tuple[str, str, float]] = set()
         """(budget, subject, window) whose refusal was said."""
@@ -247,6 +249,7 @@ class Budgeting:
         budget = replace(budget, declared=False, at=self._clock.now())
         await self._store.save_budget(budget)
         await self._begin(budget, where)
+        self.changed()
         return budget
 
     async def remove(self, name: str) -> None:
@@ -257,6 +260,7 @@ class Budgeting:
         await self._store.remove_budget(name)
         self.ledger.drop(name)
         self.limited = bool(self.ledger.budgets)
+        self.changed()
 
     async def declare(self, budgets: Iterable[Budget], kept: Iterable[AccountRow] = ()) -> None:
         """Those of the configuration, all of them; others that were declared before are gone."""
@@ -269,6 +273,7 @@ class Budgeting:
             await self._begin(budget, zone(budget.timezone), rows)
         self.limited = bool(self.ledger.budgets)
         self._wake.set()
+        self.changed()
 
     def standings(self, name: str) -> tuple[Budget, tuple[Standing, ...]]:
         """A budget and its accounts, those with the least left first. Raises ``NotFound``."""
