@@ -24,13 +24,16 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
         task=task.decode("latin-1") if task else None,
         session=session.decode("latin-1") if session else None,
         caller=caller_of(exchange),
+        principal=exchange.principal,
         priority=priority.decode("latin-1") if priority else None,
         execution=execution.decode("latin-1") if execution else None,
     )
 
 
 def caller_of(exchange: Exchange) -> str:
-    """A fingerprint of the key, as OpenAI's clients or Anthropic's send it; empty without one."""
+    """Id of the key; where nobody needs one, a fingerprint of what was sent as one; empty without any."""
+    if exchange.principal is not None:
+        return exchange.principal.id
     key = exchange.headers.get(b"authorization") or exchange.headers.get(b"x-api-key")
     return f"{prefix_key(key):016x}" if key else ""
 

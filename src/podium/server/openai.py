@@ -11,10 +11,13 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
+from podium.core.access import check
 from podium.domain.model import Capability, Lifecycle, ModelVersion
+from podium.domain.principal import Role
 from podium.domain.request import Endpoint
 from podium.errors import CallerError, InternalError, NotFound, PodiumError
 from podium.ports import Page
+from podium.server.doorman import Doorman
 from podium.server.exchange import Exchange
 from podium.server.heads import criteria_of, read_head
 from podium.server.messages import MESSAGES, VERSION, MessagesPlane
@@ -36,9 +39,10 @@ _log = structlog.get_logger("podium.server")
 class DataPlane:
     """Handles every request under ``/v1``."""
 
-    def __init__(self, gateway: Gateway, registry: Registry, counter: TokenCounter) -> None:
+    def __init__(self, gateway: Gateway, registry: Registry, counter: TokenCounter, doorman: Doorman) -> None:
         self._gateway = gateway
         self._registry = registry
+        self._doorman = doorman
         self._messages = MessagesPlane(gateway, registry, counter)
         self._responses = ResponsesPlane(gateway, counter, Conversations(time.monotonic))
 
@@ -46,6 +50,7 @@ class DataPlane:
         """Answer one exchange; every error becomes OpenAI's shape with the request id."""
         request_id = self._request_id(exchange)
         try:
+            self._admit(exchange)
             endpoint = _POSTS.get(exchange.path)
             if endpoint is not None:
                 await self._generate(exchange, endpoint, request_id)
@@ -62,6 +67,12 @@ class DataPlane:
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer and we a trace
             _log.exception("request failed", request_id=request_id)
             self._refuse(exchange, InternalError(f"{type(error).__name__}: please report it"), request_id)
+
+    def _admit(self, exchange: Exchange) -> None:
+        private = not isinstance(exchange.peer("sockname"), tuple)
+        exchange.principal = self._doorman.admit(exchange.headers, exchange.query, private=private)
+        if exchange.principal is not None and exchange.method not in ("GET", "HEAD"):
+            check(exchange.principal, Role.USER, "asking a model")
 
     async def _generate(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
         if exchange.method != "POST":

@@ -45,8 +45,9 @@ class OpenCall:
 
     @property
     def whole(self) -> bool:
-        """Whether the arguments are a complete JSON object, so that no more can follow."""
-        return read_arguments(self.text) is not None
+        """Whether the arguments are a complete JSON object, so that no more can follow. Nothing at all may be the start."""
+        text = self.text
+        return bool(text.strip()) and read_arguments(text) is not None
 
 
 class Calls:
