@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cover test-slow bench format lock requirements clean
+.PHONY: help setup demo test check cover artifacts test-slow bench format lock requirements clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,7 +61,16 @@ cover: $(VENV)/.ready-dev ## all tests with branch coverage, WORKERS=2 files sid
 	$(SAY) "tests"
 	@$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile --cov --cov-branch --cov-report=term:skip-covered
 
-test-slow: $(VENV)/.ready-dev ## the long tests
+# The frameworks of custom models, in an environment of their own: Podium runs their workers with its interpreter.
+artifacts: .artifacts/.ready ## create .artifacts with PyTorch, transformers and onnxruntime-genai (5 GB), for the long tests
+
+.artifacts/.ready: requirements/artifacts.txt | $(VENV)/.ready-dev
+	$(SAY) "installing PyTorch, transformers and onnxruntime-genai (5 GB), hashes checked"
+	@test -x .artifacts/bin/python || $(BIN)/python -m venv .artifacts
+	@$(BIN)/uv pip install --python .artifacts/bin/python --require-hashes -r requirements/artifacts.txt
+	@touch $@
+
+test-slow: $(VENV)/.ready-dev artifacts ## the long tests
 	@$(PYTEST) -m slow
 
 bench: $(VENV)/.ready-dev ## decisions, recording, registry, pool, zero drop, then the data plane beside its peers (TARGETS=nginx,… ROUNDS=5)
@@ -78,7 +87,7 @@ format: $(VENV)/.ready-dev ## rewrite to the house format
 	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.ready-dev ## recompute the hashed requirement files after a change of requirements/*.in
-	@cd requirements && for name in base dev demo; do \
+	@cd requirements && for name in base dev demo artifacts; do \
 		../$(BIN)/uv pip compile $$name.in --generate-hashes --universal --no-header --python-version 3.11 -o $$name.txt -q; done
 
 clean: ## remove the environment and everything built
