@@ -126,6 +126,44 @@ def test_energy_is_compared_in_milliwatt_hours_only_where_all_have_it():
     assert choose(snapshot(one), Query(task="jobs", criteria=low)).chosen == "b@1"
 
 
+@pytest.mark.requirement("COST-2", "SEL-1")
+def test_money_decides_where_somebody_bills_and_what_nobody_bills_costs_none():
+    low = Criteria(preference=Preference.LOW_COST, max_quality_loss=0.05)
+    billed = {
+        **THREE,
+        "b@1": lately(THREE["b@1"], latency_ms=100.0, price_microusd=900.0),
+        "c@1": lately(THREE["c@1"], latency_ms=500.0, price_microusd=40.0),
+    }
+    choice = choose(snapshot(billed), Query(task="jobs", criteria=low))
+    assert choice.chosen == "c@1"
+    assert "for cost: 40 millionths of a dollar against 900 millionths of a dollar" in choice.reason
+    local = {**billed, "c@1": lately(THREE["c@1"], latency_ms=500.0)}
+    choice = choose(snapshot(local), Query(task="jobs", criteria=low))
+    assert choice.chosen == "c@1"
+    assert "no bill on record against 900 millionths of a dollar" in choice.reason
+
+
+@pytest.mark.requirement("COST-2", "SEL-1")
+def test_where_nobody_bills_energy_or_what_stands_in_for_it_decides_and_the_reason_says_so():
+    low = Criteria(preference=Preference.LOW_COST, max_quality_loss=0.05)
+    measured_energy = {
+        **THREE,
+        "b@1": lately(THREE["b@1"], latency_ms=100.0, energy_mwh=9.0),
+        "c@1": lately(THREE["c@1"], latency_ms=500.0, energy_mwh=0.5),
+    }
+    choice = choose(snapshot(measured_energy), Query(task="jobs", criteria=low))
+    assert choice.chosen == "c@1"
+    assert "for cost (nobody bills them, so energy decides): 0.50 mWh against 9.00 mWh" in choice.reason
+    no_counter = {
+        **THREE,
+        "b@1": lately(THREE["b@1"], latency_ms=900.0, memory_mb=100.0),
+        "c@1": lately(THREE["c@1"], latency_ms=100.0, memory_mb=100.0),
+    }
+    choice = choose(snapshot(no_counter), Query(task="jobs", criteria=low))
+    assert choice.chosen == "c@1"
+    assert "ms x MB" in choice.reason
+
+
 @pytest.mark.requirement("SEL-2", "LRN-1")
 def test_a_version_that_has_become_too_slow_is_dropped_and_comes_back_when_it_is_fast_again():
     limit = Criteria(max_latency_ms=500)

@@ -214,3 +214,20 @@ def test_twenty_thousand_updates_a_second_in_a_fifth_of_a_kilobyte_each() -> Non
 def test_bounds_stay_finite_for_absurd_spreads() -> None:
     found = posterior.estimate(Gauge(0.01, 20.0, 100.0))
     assert all(math.isfinite(x) for x in (found.mean, found.low, found.high, found.p95 or 0.0))
+
+
+@pytest.mark.requirement("COST-2")
+def test_prices_are_known_of_what_is_billed_and_what_was_kept_before_prices_is_taken_over():
+    known = folded([outcome(50.0, price_microusd=120), outcome(60.0, price_microusd=80), outcome(70.0)]).of(
+        "jobs", "a@1"
+    )
+    assert known is not None
+    assert known.price_microusd is not None
+    assert 80 < posterior.mean(known.price_microusd) < 125
+    now, rows = folded([outcome(50.0)]).dump()
+    earlier = Measurements()
+    earlier.load(now, [(task, ref, packed[: 8 * posterior.BEFORE_PRICES]) for task, ref, packed in rows])
+    old = earlier.of("jobs", "a@1")
+    assert old is not None
+    assert old.latency_ms is not None
+    assert old.price_microusd is None

@@ -7,7 +7,8 @@ evidence arrives, so that a choice is a comparison of ready numbers.
 
 With an allowed loss ``s`` (``max_quality_loss``, or what the preference implies) the versions whose utility is at least
 ``best * (1 - s)`` count as equally good, and among them the preference decides: the fastest, the one that takes the
-least memory or the least energy (latency times memory stands in for it unless energy is measured for all of them).
+least memory, the least energy (latency times memory stands in for it unless energy is measured for all of them) or the
+least money (what nobody bills costs none; where nobody bills any, energy or what stands in for it decides).
 What was measured lately decides (``core/posterior``), the whole history where that is empty. A version nobody measured
 counts as best in it, so that it is measured. A soft limit on latency goes before that: while a version within
 it is at most ``SOFT_LOSS`` worse than the best, those beyond it are passed over.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 
 from podium.core import history, posterior
 from podium.core.constraints import Check, Option
@@ -34,10 +36,12 @@ IMPLIED_LOSS: Mapping[Preference | None, float] = {
     Preference.FAST: 0.05,
     Preference.LOW_MEMORY: 0.05,
     Preference.LOW_ENERGY: 0.05,
+    Preference.LOW_COST: 0.05,
 }
 """The loss of quality a preference allows unless the criteria say how much, as a share of the best."""
 SOFT_LOSS = 0.02
 """Share of the best quality that may be given up to keep a soft limit."""
+_MONEY = "millionths of a dollar"
 UNKNOWN = Belief(mean=0.5, sd=0.5, index=1.0, weight=0.0)
 """Of a version the learner has not met yet."""
 
@@ -129,26 +133,45 @@ def _prices(
     if preference is Preference.LOW_MEMORY:
         return {ref: _memory(row.get(ref), beliefs.get(ref), options[ref]) for ref in refs}, "memory", "MB"
     times = {ref: _latency(row.get(ref), beliefs.get(ref))[0] for ref in refs}
-    if preference is not Preference.LOW_ENERGY:
+    if preference is Preference.LOW_ENERGY:
+        return _energy(refs, times, row, options, beliefs)
+    if preference is not Preference.LOW_COST:
         return times, "speed", "ms"
+    bills = {ref: _mean(beliefs.get(ref), "price_microusd") for ref in refs}
+    if any(bill is not None for bill in bills.values()):
+        return {ref: bill or 0.0 for ref, bill in bills.items()}, "cost", _MONEY
+    prices, name, unit = _energy(refs, times, row, options, beliefs)
+    return prices, f"cost (nobody bills them, so {name} decides)", unit
+
+
+def _energy(
+    refs: Sequence[str],
+    times: Mapping[str, float],
+    row: Mapping[str, Evidence],
+    options: Mapping[str, Option],
+    beliefs: Mapping[str, Belief],
+) -> tuple[Mapping[str, float], str, str]:
     energy: dict[str, float] = {}
     for ref in refs:
-        known = beliefs[ref].performance if ref in beliefs else None
-        if known is not None and known.energy_mwh is not None:
-            energy[ref] = posterior.mean(known.energy_mwh)
-        elif times[ref]:  # used, but its energy cannot be measured: compare all by what stands in for it
-            return (
-                {ref: times[ref] * _memory(row.get(ref), beliefs.get(ref), options[ref]) for ref in refs},
-                "energy",
-                "ms x MB",
-            )
-        else:
-            energy[ref] = 0.0
+        known = _mean(beliefs.get(ref), "energy_mwh")
+        if (
+            known is None and times[ref]
+        ):  # used, but its energy cannot be measured: compare all by what stands in for it
+            work = {ref: times[ref] * _memory(row.get(ref), beliefs.get(ref), options[ref]) for ref in refs}
+            return work, "energy", "ms x MB"
+        energy[ref] = known or 0.0
     return energy, "energy", "mWh"
 
 
+def _mean(belief: Belief | None, figure: Literal["energy_mwh", "price_microusd"]) -> float | None:
+    known = None if belief is None or belief.performance is None else getattr(belief.performance, figure)
+    return None if known is None else posterior.mean(known)
+
+
 def _said(price: float, unit: str) -> str:
-    return f"{price:,.{0 if price >= 10 else 2}f} {unit}" if price else "not measured yet"
+    if not price:
+        return "no bill on record" if unit == _MONEY else "not measured yet"
+    return f"{price:,.{0 if price >= 10 else 2}f} {unit}"
 
 
 def _unit(value: float) -> float:

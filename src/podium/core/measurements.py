@@ -19,6 +19,7 @@ MAX_PAIRS = 50_000
 GRAIN_S = 3_600.0
 """Ages are counted in whole steps of it, so that figures only change when outcomes come."""
 _NUMBERS = struct.Struct(f"<{posterior.SLOTS}d")
+_EARLIER = struct.Struct(f"<{posterior.BEFORE_PRICES}d")
 Row = tuple[str, str, bytes]
 
 
@@ -88,7 +89,7 @@ class Measurements:
     def load(self, now: float, rows: Iterable[Row]) -> None:
         """Take over what ``dump`` gave. Raises ``ValueError`` for anything else; then nothing changed."""
         try:
-            cells = {(task, ref): posterior.checked(_NUMBERS.unpack(numbers)) for task, ref, numbers in rows}
+            cells = {(task, ref): posterior.checked(_numbers(packed)) for task, ref, packed in rows}
         except (struct.error, TypeError) as error:
             raise ValueError(f"measurements cannot be read ({error})") from None
         self._cells, self.now = cells, float(now)
@@ -99,3 +100,8 @@ class Measurements:
             cell = posterior.empty()
             cell[0], cell[1] = good, count
             self._cells[task, ref] = posterior.checked(cell)
+
+
+def _numbers(packed: bytes) -> Sequence[float]:
+    form = _EARLIER if len(packed) == _EARLIER.size else _NUMBERS
+    return form.unpack(packed)

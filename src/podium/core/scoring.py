@@ -49,6 +49,8 @@ PREFERENCES: Mapping[Preference, Weights] = MappingProxyType(
         Preference.LOW_MEMORY: Weights(quality=0.2, latency=0.1, memory=0.55, reliability=0.1, recency=0.05),
         # Joules follow the time a model computes and the memory it moves, so both stand in for energy.
         Preference.LOW_ENERGY: Weights(quality=0.2, latency=0.35, memory=0.3, reliability=0.1, recency=0.05),
+        # So it is with money, as far as nobody bills it: the default strategy goes by prices and energy that were measured.
+        Preference.LOW_COST: Weights(quality=0.2, latency=0.35, memory=0.3, reliability=0.1, recency=0.05),
     }
 )
 """Weight sets a preference stands for; they replace the preset of the task's strategy."""

@@ -29,6 +29,8 @@ class Performance:
     tokens_per_s: Gauge | None = None
     memory_mb: Gauge | None = None
     energy_mwh: Gauge | None = None
+    price_microusd: Gauge | None = None
+    """Of requests that somebody billed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ class Preference(StrEnum):
     QUALITY = "quality"
     LOW_MEMORY = "low_memory"
     LOW_ENERGY = "low_energy"
+    LOW_COST = "low_cost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
