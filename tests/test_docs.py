@@ -19,6 +19,7 @@ from podium import Podium
 from podium.cli.main import app
 from podium.config import (
     AutoSwap,
+    BudgetEntry,
     Energy,
     Judging,
     ModelEntry,
@@ -175,6 +176,7 @@ def test_every_command_takes_json():
         ("network", Network),
         ("energy", Energy),
         ("prices.NAME", PriceEntry),
+        ("budgets.NAME", BudgetEntry),
         ("pool", Pool),
         ("timeouts", Timeouts),
         ("recording", Recording),

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-AREAS = "alert|autoswap|breaker|config|execution|follow|instance|memory|rollout|rule|schedule|store|swap|webhook"
+AREAS = "alert|autoswap|breaker|budget|config|execution|follow|instance|memory|rollout|rule|schedule|store|swap|webhook"
 NO_EVENTS = {"memory.current", "memory.max", "memory.stat", "memory.high", "memory.events"}
 """Files of control groups."""
 

@@ -43,6 +43,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     planned = {"swaps": [{"task": "jobs", "to": "m@1"}], "at": time.time() + 86_400}
     PARAMETERS["schedule_id"] = server.ok("POST", "/api/v1/schedules", planned)["id"]
     PARAMETERS["execution_id"] = server.ok("POST", "/api/v1/executions", {"type": "jobs", "agent": "a"})["id"]
+    planned = {"scope": "task", "subject": "jobs", "unit": "tokens", "limit": 1e9}
+    PARAMETERS["name"] = server.ok("PUT", "/api/v1/budgets/plenty", planned)["name"]
     yield server
     server.stop()
 

@@ -69,23 +69,13 @@ class Budget:
         return f"{self.scope}/{self.unit}/{self.period}/{self.timezone}"
 
 
-@dataclass(frozen=True, slots=True)
 class Subjects:
-    """Whom one operation counts for."""
+    """Whom one operation counts for: ``all`` in the order of ``Scope``."""
 
-    key: str
-    task: str
-    provider: str
+    __slots__ = ("all",)
 
-    def of(self, scope: Scope) -> str:
-        """The one of a scope."""
-        match scope:
-            case Scope.KEY:
-                return self.key or NOBODY
-            case Scope.TASK:
-                return self.task
-            case Scope.PROVIDER:
-                return self.provider
+    def __init__(self, key: str, task: str, provider: str) -> None:
+        self.all = (key or NOBODY, task, provider)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

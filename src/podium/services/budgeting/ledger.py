@@ -24,8 +24,8 @@ class Ledger:
         self.forgotten: set[tuple[str, str]] = set()
         self._zones: dict[str, tzinfo] = {}
         self._accounts: dict[str, dict[str, Account]] = {}
-        self._named: dict[tuple[Scope, str], tuple[str, ...]] = {}
-        self._each: dict[Scope, tuple[str, ...]] = {}
+        self._used: list[tuple[int, dict[str, tuple[str, ...]], tuple[str, ...]]] = []
+        """Of each scope that has budgets: its place in ``Subjects.all``, names of budgets by subject, those for each."""
 
     def same(self, budget: Budget) -> bool:
         """Whether a budget of that name counts the same already; then only its limit may differ."""
@@ -60,10 +60,13 @@ class Ledger:
     def touching(self, subjects: Subjects, now: float) -> list[Account]:
         """The accounts an operation counts for, in the window of now."""
         found: list[Account] = []
-        for scope in Scope:
-            subject = subjects.of(scope)
-            names = (*self._named.get((scope, subject), ()), *self._each.get(scope, ()))
-            found += [self.account(name, subject, now) for name in names]
+        for place, named, each in self._used:
+            subject = subjects.all[place]
+            names = named.get(subject)
+            if names is not None:
+                found += [self.account(name, subject, now) for name in names]
+            if each:
+                found += [self.account(name, subject, now) for name in each]
         return found
 
     def account(self, name: str, subject: str, now: float) -> Account:
@@ -105,15 +108,18 @@ class Ledger:
         return [account.row() for account in found if account is not None]
 
     def _index(self) -> None:
-        named: dict[tuple[Scope, str], tuple[str, ...]] = {}
-        each: dict[Scope, tuple[str, ...]] = {}
-        for budget in self.budgets.values():
-            if budget.subject == EACH:
-                each[budget.scope] = (*each.get(budget.scope, ()), budget.name)
-            else:
-                place = (budget.scope, budget.subject)
-                named[place] = (*named.get(place, ()), budget.name)
-        self._named, self._each = named, each
+        used = []
+        for place, scope in enumerate(Scope):
+            named: dict[str, tuple[str, ...]] = {}
+            each: tuple[str, ...] = ()
+            for budget in self.budgets.values():
+                if budget.scope is scope and budget.subject == EACH:
+                    each = (*each, budget.name)
+                elif budget.scope is scope:
+                    named[budget.subject] = (*named.get(budget.subject, ()), budget.name)
+            if named or each:
+                used.append((place, named, each))
+        self._used = used
 
 
 def fitting(
