@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from podium.providers import command, llamacpp, ollama, openai_compatible
+from podium.providers import artifact, command, llamacpp, ollama, openai_compatible
 from podium.providers.script import FaultKind, read_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+ARTIFACTS = (ROOT / "docs" / "artifacts.md").read_text(encoding="utf-8").split("\n## Settings\n")[1].split("\n## ")[0]
 
 
 def section(name: str) -> str:
@@ -30,6 +31,7 @@ def test_every_provider_has_a_row_and_a_section():
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
+        ("artifact", artifact.Settings),
         ("llamacpp", llamacpp.Settings),
         ("command", command.Settings),
         ("ollama", ollama.Settings),
@@ -38,7 +40,8 @@ def test_every_provider_has_a_row_and_a_section():
 )
 def test_every_setting_has_a_row_with_its_default(name, settings):
     rows: dict[str, str] = {}
-    for names, default in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) \|", section(name), re.MULTILINE):
+    text = ARTIFACTS if name == "artifact" else section(name)
+    for names, default in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) \|", text, re.MULTILINE):
         rows |= dict.fromkeys(re.findall(r"\w+", names), default)
     fields = {field.name: field for field in msgspec.structs.fields(settings)}
     assert set(rows) == set(fields)
