@@ -22,6 +22,7 @@ ROLLOUTS_S = 1.0
 ORDERS_S = 1.0
 ALERTS_S = 1.0
 COSTS_S = 5.0
+KEYS_S = 5.0
 HOUR_S = 3600.0
 _log = structlog.get_logger("podium.maintenance")
 
@@ -78,6 +79,15 @@ class Maintenance:
                 await self._services.cost_profiles.tick()
             except PodiumError as error:
                 _log.warning("costs could not be added up", error=error.message)
+
+    async def keys(self) -> None:
+        """Write down when keys were last used."""
+        while True:
+            await asyncio.sleep(KEYS_S)
+            try:
+                await self._services.keys.keep_used()
+            except PodiumError as error:
+                _log.warning("when keys were used could not be written down", error=error.message)
 
     async def standing_orders(self) -> None:
         """Look at the facts that rules ask about, and at models that tasks follow, about once a second."""

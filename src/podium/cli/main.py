@@ -26,6 +26,7 @@ from podium.cli import (
     insight,
     judged,
     judging,
+    keys,
     models,
     pool,
     rollouts,
@@ -76,6 +77,7 @@ for look in (insight.explain, insight.feedback, insight.stats):
 app.add_typer(costs.app, name="costs")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(keys.app, name="keys")
 app.command()(events.events)
 app.add_typer(events.webhooks, name="webhooks")
 app.add_typer(events.swaps, name="swaps")

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from podium.client.discovery import find_server
+from podium.client.discovery import find_server, local_key, own_server
 from podium.client.failures import from_reply
 from podium.client.following import follow, on_event
 from podium.client.results import Explanation, Result, explanation_of, text_of
@@ -63,7 +63,10 @@ class Podium:
         if address is None:
             raise ProviderUnreachable("no Podium server is running; start one with `podium serve` or set PODIUM_URL")
         http = HttpClient(origin_of(address))
-        podium = cls(http, api_key or os.environ.get("PODIUM_API_KEY") or None, actor)
+        key = api_key or os.environ.get("PODIUM_API_KEY") or None
+        if key is None and address == own_server():
+            key = local_key()
+        podium = cls(http, key, actor)
         try:
             yield podium
         finally:

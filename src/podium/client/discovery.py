@@ -16,8 +16,12 @@ def find_server(home: Path | None = None, environ: Mapping[str, str] | None = No
     ``None`` when there is none. A file left behind by a process that is gone is ignored.
     """
     environ = os.environ if environ is None else environ
-    if given := environ.get("PODIUM_URL"):
-        return given
+    return environ.get("PODIUM_URL") or own_server(home, environ)
+
+
+def own_server(home: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """URL of the server that runs in this home, ``None`` when there is none."""
+    environ = os.environ if environ is None else environ
     file = (home or default_home(environ)) / "run" / "server.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -25,6 +29,15 @@ def find_server(home: Path | None = None, environ: Mapping[str, str] | None = No
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return url if _alive(pid) else None
+
+
+def local_key(home: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """The key that the server of this home made for this user's own programs; ``None`` where it cannot be read."""
+    environ = os.environ if environ is None else environ
+    try:
+        return ((home or default_home(environ)) / "run" / "local.key").read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def _alive(pid: int) -> bool:

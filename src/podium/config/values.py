@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -45,6 +45,10 @@ class Server:
     allowed_hosts: Annotated[
         tuple[str, ...], Meta(description="Host header values accepted beside localhost and the listening address")
     ] = ()
+    auth: Annotated[
+        Literal["auto", "required", "off"],
+        Meta(description="Whether requests need a key: once there is one, always, or never (loopback only)"),
+    ] = "auto"
     body_limit_mb: Annotated[float, Meta(gt=0, description="Largest request body, in MiB")] = 32.0
     header_limit_kb: Annotated[int, Meta(ge=1, le=1024, description="Largest request head, in KiB")] = 32
     request_timeout_s: Annotated[Seconds, Meta(description="Time a client may take to send one request")] = 30.0

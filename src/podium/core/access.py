@@ -73,11 +73,17 @@ def check_task(principal: Principal, task: str) -> None:
         raise Forbidden(f"the key {principal.name!r} is for {listed}, not for the task {task!r}; name one of them")
 
 
-def check_model(principal: Principal, name: str, ref: str) -> None:
-    """Raises ``Forbidden`` for a version whose name and reference are both outside the key's scope."""
-    if principal.models is not None and not principal.models & {name, ref}:
+def may_use(principal: Principal | None, ref: str) -> bool:
+    """Whether the version ``name@version`` is within the key's scope, by its name or whole."""
+    models = None if principal is None else principal.models
+    return models is None or ref in models or ref.partition("@")[0] in models
+
+
+def check_model(principal: Principal, ref: str) -> None:
+    """Raises ``Forbidden`` for a version outside the key's scope."""
+    if principal.models is not None and not may_use(principal, ref):
         listed = ", ".join(sorted(principal.models))
-        raise Forbidden(f"the key {principal.name!r} is for the models {listed}, not for {ref}")
+        raise Forbidden(f"the key {principal.name!r} is for the models {listed}, not for {ref}; name one of them")
 
 
 def read_scopes(scopes: tuple[str, ...]) -> tuple[frozenset[str] | None, frozenset[str] | None]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from podium.domain.principal import Principal
+
 
 class Endpoint(StrEnum):
     """The data-plane operations, by their path under ``/v1``."""
@@ -41,6 +43,8 @@ class RequestHead:
     """0 high, 1 normal, 2 low; see ``Ticket``."""
     keep_alive_s: float | None = None
     """How long the model stays loaded after this request; ``inf`` for ever, ``None``: as configured."""
+    principal: Principal | None = None
+    """Whose key it came with; ``None`` where nobody needs one."""
     execution: str | None = None
     """The execution it is part of, from ``x-podium-execution`` or ``metadata.execution``."""
 

@@ -21,12 +21,14 @@ from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
+from podium.server.doorman import Doorman
 from podium.server.openai import DataPlane
 from podium.services.alerts import Alerts
 from podium.services.budgeting import Budgeting
 from podium.services.counting import TokenCounter
 from podium.services.export import Exports
 from podium.services.judging import Judging
+from podium.services.keys import Keys
 from podium.services.plane import Services
 
 Reload = Callable[[], Awaitable[Mapping[str, object]]]
@@ -54,7 +56,9 @@ class Parts:
         self._reload: Reload | None = None
         self.host: Host = base.host
         counter = TokenCounter(base.registry, base.policy, base.tasks, serving.classifier, serving.pool)
-        self.data_plane = DataPlane(serving.gateway, base.registry, counter)
+        self.keys = Keys(base.store, base.clock)
+        self.doorman = Doorman(self.keys, base.config.server.auth)
+        self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
         self.services = self._bundle()
 
     async def start(self, declare: Callable[[], Awaitable[list[str]]], reload: Reload, stack: AsyncExitStack) -> None:
@@ -78,6 +82,7 @@ class Parts:
                 maintenance.rollouts(),
                 maintenance.alerts(),
                 maintenance.costs(),
+                maintenance.keys(),
                 self._steering.schedules.run(),
                 self._steering.shadow.run(),
                 declared(),
@@ -90,6 +95,7 @@ class Parts:
 
     async def _go_on(self, stack: AsyncExitStack) -> None:
         base, steering = self._base, self._steering
+        await self.keys.load()
         await resume_budgets(base, self._budgeting)
         await steering.swapper.settle(base.recorded.unfinished_swaps)
         self._serving.directives.resume()
@@ -129,6 +135,7 @@ class Parts:
             judging=self._judging,
             alerts=self._alerts,
             budgeting=self._budgeting,
+            keys=self.keys,
             tracker=serving.tracker,
             store=base.store,
             costs=base.store,

@@ -24,6 +24,7 @@ from podium.runtime.alerting import objectives
 from podium.runtime.assembly import Parts, assemble
 from podium.runtime.declaring import apply_models, check_strategies, declared_names
 from podium.runtime.judging import judge_orders
+from podium.server.doorman import Doorman
 from podium.server.http import HttpServer
 from podium.server.limits import Limits
 from podium.server.openai import DataPlane
@@ -45,6 +46,7 @@ class Gateway:
         self._host: Host = parts.host
         self.services: Services = parts.services
         self._data_plane: DataPlane = parts.data_plane
+        self._doorman: Doorman = parts.doorman
         self._servers: list[HttpServer] = []
         self._published: Path | None = None
         self._reloading = asyncio.Lock()
@@ -72,8 +74,11 @@ class Gateway:
         """Listen on a loopback address; returns the URL. Raises ``ConfigError`` (address refused or taken)."""
         host = host or self.config.server.host
         port = self.config.server.port if port is None else port
-        if host not in LOOPBACK and not host.startswith("127."):
-            raise ConfigError(f"refusing to listen on {host}: without keys Podium serves loopback only (127.0.0.1)")
+        if host not in LOOPBACK and not host.startswith("127.") and not self._doorman.required:
+            raise ConfigError(
+                f"refusing to listen on {host}: without keys Podium serves loopback only (127.0.0.1); "
+                "make one first: podium keys create --role admin"
+            )
         hosts = frozenset({host, *LOOPBACK, *self.config.server.allowed_hosts})
         server = HttpServer(limits=self._limits(), allowed_hosts=hosts, allowed_origins=hosts)
         await server.start(host, port, data_handler=self._data_plane.handle, asgi_app=self._control())
@@ -91,7 +96,7 @@ class Gateway:
     def _control(self) -> Any:
         from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is half of the start-up time
 
-        return create_app(self.services)
+        return create_app(self.services, self._doorman)
 
     def _limits(self) -> Limits:
         settings = self.config.server
@@ -109,6 +114,7 @@ class Gateway:
         record = {"pid": os.getpid(), "url": self.url, "version": __version__, "started_at": self.services.started_at}
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record))
+        _write_secret(self.config.run_dir / "local.key", self._doorman.local_key)
         partial.replace(path)
         self._published = path
 
@@ -125,6 +131,7 @@ class Gateway:
             await asyncio.gather(*stopping)
         if self._published is not None:
             self._published.unlink(missing_ok=True)
+            self._published.with_name("local.key").unlink(missing_ok=True)
 
     async def declare(self) -> list[str]:
         """Register what the configuration declares; returns what is wrong with it."""
@@ -179,6 +186,13 @@ class Gateway:
             problems.append(f"still registered: {', '.join(changes.models_removed)}; `podium models retire` ends them")
         self.services.events.emit(Event(kind="config.reloaded", at=time.time(), subject="config"))
         return {"changed": bool(changes), **summary, "problems": problems}
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    """A file that nobody else could read at any moment."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret)
 
 
 @contextlib.contextmanager

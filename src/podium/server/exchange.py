@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
+from podium.domain.principal import Principal
+
 RawHeaders = Sequence[tuple[bytes, bytes]]
 Hook = Callable[[], None]
 
@@ -66,6 +68,7 @@ class Exchange:
         "on_resume",
         "path",
         "paused",
+        "principal",
         "query",
         "request_id",
         "status",
@@ -94,6 +97,8 @@ class Exchange:
         """Whether the connection may serve another request afterwards; a handler may clear it."""
         self.request_id: str | None = None
         """Set by the handler; errors rendered by the server carry it."""
+        self.principal: Principal | None = None
+        """For whom it acts; set by the handler that admits it."""
         self.status = 0
         self.bytes_started = False
         """True once any byte of the answer was handed to the socket."""

@@ -15,6 +15,7 @@ from functools import partial
 
 import msgspec
 
+from podium.core.access import check_model, check_task, may_use
 from podium.core.selection import CANARY
 from podium.domain.decision import Choice, Decision, Outcome
 from podium.domain.model import ModelVersion
@@ -124,7 +125,7 @@ class Gateway:
                     return
                 route = route or Route(choice, self._chain(head, choice, criteria))
                 following = route.after(decision.served, error)
-                if following is None:
+                if following is None or not may_use(head.principal, following):
                     raise
                 decision = self._decide(head, found, choice, following, decision.id)
             else:
@@ -147,13 +148,18 @@ class Gateway:
             explicit = self._registry.resolve(head.model).ref
             found = Classification(task=head.task or DEFAULT_TASK, confidence=1.0, rule="explicit")
         task = found.task
+        if head.principal is not None:
+            check_task(head.principal, task)
         if not self._tasks.known(task):
             self._selector.meet(self._tasks.ensure(task))
         if head.task is not None or head.model == f"task:{task}":
             self._classifier.observe(head, task)
         choice = self._selector.choose(task, needs=head.needs, size=head.size, explicit=explicit, criteria=criteria)
         undecided = choice.alternatives or choice.strategy == CANARY
-        return found, self._explorer.settle(choice, head) if undecided else choice
+        choice = self._explorer.settle(choice, head) if undecided else choice
+        if head.principal is not None:
+            check_model(head.principal, choice.chosen)
+        return found, choice
 
     def _classify(self, head: RequestHead) -> Classification:
         if head.task is not None:

@@ -17,6 +17,7 @@ from podium.services.events import EventBus
 from podium.services.export import Exports
 from podium.services.gateway import Gateway
 from podium.services.judging import Judging
+from podium.services.keys import Keys
 from podium.services.learner import Learner
 from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
@@ -53,6 +54,7 @@ class Services:
     judging: Judging
     alerts: Alerts
     budgeting: Budgeting
+    keys: Keys
     tracker: Tracker
     store: Store
     costs: CostStore

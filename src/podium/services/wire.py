@@ -16,6 +16,7 @@ from podium.core.balancing import prefix_key
 from podium.core.executions import check_id
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.model import Capability
+from podium.domain.principal import Principal
 from podium.domain.request import Endpoint, RequestHead
 from podium.errors import InvalidRequest
 
@@ -44,6 +45,7 @@ def parse(
     task: str | None = None,
     session: str | None = None,
     caller: str = "",
+    principal: Principal | None = None,
     priority: str | None = None,
     execution: str | None = None,
 ) -> RequestHead:
@@ -90,6 +92,7 @@ def parse(
         max_tokens=_max_tokens(fields),
         session=session,
         caller=caller or (_text(fields, "user") or "" if "user" in fields else ""),
+        principal=principal,
         priority=1 if priority is None else _priority(priority),
         keep_alive_s=_keep_alive(fields) if "keep_alive" in fields else None,
         execution=_execution(fields, execution),

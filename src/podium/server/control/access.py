@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from podium.domain.principal import Principal
+from podium.server.doorman import OWNER
 from podium.services.plane import Services
 
 
@@ -15,7 +17,10 @@ def _services(request: Request) -> Services:
 
 
 def _actor(request: Request) -> str:
-    """Who to name in the record: the client's own word, until keys exist."""
+    """Who to name in the record: whose key it is, else the client's own word."""
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is not None and principal is not OWNER:
+        return f"{principal.name} ({principal.id})"
     return (request.headers.get("x-podium-actor") or "api")[:64]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from podium.server.control import (
     insight,
     instances,
     judgments,
+    keys,
     models,
     rollouts,
     rules,
@@ -31,11 +32,13 @@ from podium.server.control import (
     tasks,
 )
 from podium.server.control.described import truthful
+from podium.server.control.guard import Admitted, authorise
+from podium.server.doorman import Doorman
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services, doorman: Doorman) -> FastAPI:
     """The control plane of one gateway. ``app.state.services`` holds the services."""
     app = FastAPI(title="Podium control API", version=services.version, docs_url=None, redoc_url=None)
     app.state.services = services
@@ -57,8 +60,9 @@ def create_app(services: Services) -> FastAPI:
         exporting.router,
         benchmarks.router,
         budgets.router,
+        keys.router,
     ):
-        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api/v1", dependencies=[Depends(authorise)])
     app.include_router(insight.probes)
 
     @app.exception_handler(PodiumError)
@@ -88,6 +92,7 @@ def create_app(services: Services) -> FastAPI:
         return _response(InternalError(f"{type(error).__name__} in {request.url.path}; please report it"))
 
     truthful(app)
+    app.add_middleware(Admitted, doorman=doorman)
     app.add_middleware(PlainJson)
 
     @app.get("/", include_in_schema=False)

@@ -1,0 +1,50 @@
+"""Who may use the control plane: every request is admitted first, then held against the role its route needs."""
+
+from __future__ import annotations
+
+import secrets
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from podium.core.access import PUBLIC, check, needed
+from podium.errors import Forbidden, PodiumError
+from podium.server.doorman import OWNER, Doorman
+from podium.server.rendering import render_error
+
+
+class Admitted:
+    """Refuses a request whose key is missing or wrong; ``scope["state"]["principal"]`` says whose it is."""
+
+    def __init__(self, app: ASGIApp, doorman: Doorman) -> None:
+        self._app = app
+        self._doorman = doorman
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+            private = not isinstance(scope.get("server"), tuple | list)
+            try:
+                found = self._doorman.admit(dict(scope["headers"]), scope["query_string"], private=private)
+            except PodiumError as error:
+                status, headers, body = render_error(error, f"req_{secrets.token_hex(8)}")
+                await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+                await send({"type": "http.response.body", "body": body})
+                return
+            scope["state"]["principal"] = found or OWNER
+        await self._app(scope, receive, send)
+
+
+async def authorise(request: Request) -> None:
+    """A dependency of every route. Raises ``Forbidden``."""
+    principal = getattr(request.state, "principal", None)
+    route = request.scope["route"]
+    role = needed(request.method, route.path)
+    if role is None or principal is None:
+        return
+    check(principal, role, f"{request.method} {route.path}")
+    if principal.limited and not route.path.startswith(("/api/v1/feedback", "/api/v1/executions")):
+        raise Forbidden(
+            f"the key {principal.name!r} is for some tasks or models only: it may ask them and send feedback, "
+            "and see nothing else"
+        )
