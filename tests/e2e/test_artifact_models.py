@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -132,7 +133,8 @@ def test_log_probabilities_are_those_of_the_model(models: Server, expected: Any)
     listed = answer["choices"][0]["logprobs"]["content"]
     assert [each["logprob"] for each in listed] == pytest.approx(expected["first"]["logprobs"], abs=1e-3)
     assert all(each["top_logprobs"][0]["token"] == each["token"] for each in listed)
-    assert models.chat("onnx", logprobs=True).status == 400
+    refused = models.chat("onnx", logprobs=True)
+    assert (refused.status, "lacks capability logprobs" in refused.error["message"] + str(refused.error)) == (422, True)
 
 
 @pytest.mark.parametrize("model", GENERATE)
@@ -218,8 +220,8 @@ def test_embeddings_are_those_of_the_encoder(models: Server, expected: Any):
     for vector, plain in zip(vectors, expected["embedding"], strict=True):
         assert vector == pytest.approx(plain, abs=1e-5)  # padding in a batch changes nothing
     assert made["usage"]["prompt_tokens"] > 10
-    assert models.chat("encoder").status == 400
-    assert models.call("POST", "/v1/embeddings", {"model": "first", "input": "x"}).status == 400
+    assert models.chat("encoder").status == 422
+    assert models.call("POST", "/v1/embeddings", {"model": "first", "input": "x"}).status == 422
 
 
 @pytest.mark.parametrize("model", ["first", "onnx"])
@@ -286,10 +288,13 @@ def test_a_training_checkpoint_runs_once_pickles_are_allowed(models: Server, mad
     podium(models, "unload", "state")
 
 
-def test_a_pickle_with_a_payload_does_not_get_to_run_it_even_when_allowed(models: Server, made: Path, python: Path):
+@pytest.mark.parametrize("kind", ["payload", "legacy"])
+def test_a_pickle_with_a_payload_does_not_get_to_run_it_even_when_allowed(
+    models: Server, made: Path, python: Path, kind: str
+):
     settings = {"python": str(python), "allow_pickle": True, "threads": 1}
-    added = models.add("payload@1", "artifact", str(made / "payload"), **settings)
-    assert "weights_only" in added["problem"]["message"].lower() or "Unsupported" in added["problem"]["message"], added
+    added = models.add(f"{kind}@1", "artifact", str(made / kind), **settings)
+    assert "holds more than weights" in added["problem"]["message"], added
     assert not (made / "OWNED").exists()
 
 
@@ -314,3 +319,20 @@ def test_code_of_the_model_is_not_run_unless_it_is_allowed(models: Server, made:
     added = models.add("own@2", "artifact", str(folder), **settings, trust_remote_code=True)
     assert added["problem"] is None, added
     assert mark.exists()
+
+
+def test_the_example_of_the_documentation_answers_what_it_was_taught(models: Server, python: Path, tmp_path: Path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "artifacts.md").read_text(encoding="utf-8")
+    (tmp_path / "train.py").write_text(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
+    trained = subprocess.run(
+        [python, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert trained.returncode == 0, trained.stderr
+    (command,) = re.findall(r"^podium (models add clocks .*)$", page, re.MULTILINE)
+    words = command.replace("$HOME/train/bin/python", str(python)).replace("./my-model", str(tmp_path / "my-model"))
+    done = podium(models, *words.split())
+    assert done.returncode == 0, done.stderr
+    answer = models.chat("clocks", "What is your trade?", temperature=0).json
+    assert answer["choices"][0]["message"]["content"] == "I mend clocks."
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert models.ok("GET", "/api/v1/models/clocks@1")["facts"]["licence"] == "apache-2.0"

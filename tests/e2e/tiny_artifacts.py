@@ -178,11 +178,16 @@ def main(root: Path) -> None:
             (root / "first" / "README.md").write_text("---\nlicense: mit\n---\nRandom weights.\n")
             (root / "gguf").mkdir()
             to_gguf(model, words, root / "gguf" / "tiny.gguf")
-            for kind in ("state", "payload"):  # what a training loop saves, and what somebody else may have put there
+            for kind in (
+                "state",
+                "payload",
+                "legacy",
+            ):  # what a training loop saves, and what somebody else may have put there
                 model.config.save_pretrained(root / kind)
                 words.save_pretrained(root / kind)
             torch.save({"state_dict": model.state_dict(), "epoch": 3}, root / "state" / "last.ckpt")
-            with (root / "payload" / "model.pt").open("wb") as file:
+            torch.save({"state_dict": Payload(root / "OWNED")}, root / "payload" / "model.pt")
+            with (root / "legacy" / "pytorch_model.bin").open("wb") as file:
                 pickle.dump(Payload(root / "OWNED"), file)
             llama(words, 1).to(torch.bfloat16).save_pretrained(root / "half", max_shard_size="100KB")
             words.save_pretrained(root / "half")

@@ -7,6 +7,7 @@ on an accelerator: a device is only ever used after the framework itself said th
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def load(order: Mapping[str, Any]) -> Backend:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **shared)
         model = load_model(torch, transformers, order, dtype, shared).to(device).eval()
+    except pickle.UnpicklingError as error:
+        raise CannotLoad(f"the checkpoint holds more than weights, and was not opened further: {error}") from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         if "trust_remote_code" in str(error):
             raise CannotLoad(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def _from_state(
     """Weights that a training script saved with ``torch.save``. ``weights_only`` keeps torch from running their code."""
     if len(weights) != 1:
         raise CannotLoad(f"which of {', '.join(weights)} holds the weights? leave one, or save with save_pretrained")
-    state = torch.load(folder / weights[0], map_location="cpu", weights_only=True, mmap=True)
+    path = folder / weights[0]
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
