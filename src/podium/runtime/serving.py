@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from podium import seeds
-from podium.domain.model import ModelVersion
 from podium.domain.request import Ticket
 from podium.domain.swap import Event
 from podium.maintenance import keep_learned
@@ -16,6 +15,7 @@ from podium.server.openai import random_prefix
 from podium.services.background import Background
 from podium.services.benchmark import Benchmarks
 from podium.services.benchmark_answers import PoolAnswers
+from podium.services.charging import Charging
 from podium.services.classifier import TaskClassifier
 from podium.services.directives import Directives
 from podium.services.gateway import Gateway
@@ -99,6 +99,12 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
         registry, pool, base.catalogue.get, clock, versions_changed, load_timeout_s=config.pool.load_timeout_s
     )
     answers = PoolAnswers(lambda v: pool.lease(v, config.pool.load_timeout_s, BENCHMARK), clock)
+    background = Background(
+        pool, meter, gateway.idleness, clock, lambda v: base.catalogue.get(v.source.provider).characteristics.local
+    )
+    charging = Charging(base.recorder.operation, clock, lambda: gateway.new_id("op"), base.pricing)
+    background.charging = answers.charging = charging
+    answers.meter = meter
     benchmarks = Benchmarks(
         store=base.store,
         answers=answers,
@@ -111,9 +117,6 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
     )
     stack.push_async_callback(benchmarks.close)
 
-    def local(version: ModelVersion) -> bool:
-        return base.catalogue.get(version.source.provider).characteristics.local
-
     return Serving(
         pool=pool,
         directives=directives,
@@ -123,6 +126,6 @@ def serve(base: Foundation, stack: AsyncExitStack) -> Serving:
         onboarding=onboarding,
         answers=answers,
         benchmarks=benchmarks,
-        background=Background(pool, meter, gateway.idleness, clock, local),
+        background=background,
         tracker=tracker,
     )

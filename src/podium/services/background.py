@@ -15,6 +15,7 @@ from podium.domain.request import Endpoint, Ticket
 from podium.errors import InvalidRequest, PodiumError, ProviderRejected
 from podium.ports import Call, Clock, Deadlines
 from podium.services.budgeting import NOTHING, Budgeting
+from podium.services.charging import Charging
 from podium.services.idleness import Idleness, Interrupted
 from podium.services.meter import Meter, Metered
 from podium.services.pool import Pool
@@ -63,6 +64,7 @@ class Background:
         self._local = local
         self._timeout_s = timeout_s
         self.budgeting: Budgeting | None = None
+        self.charging: Charging | None = None
 
     async def ask(
         self,
@@ -111,6 +113,7 @@ class Background:
         held = NOTHING if self.budgeting is None else await self.budgeting.behind(request_id, who, task, version)
         metered: Metered | None = None
         content: bytes | None = None
+        sent, good = b"", False
         try:
             lease = await self._pool.lease(version, limit_s, Ticket(caller=who, priority=LOWEST))
         except BaseException:
@@ -119,9 +122,10 @@ class Background:
         began = self._clock.monotonic()
         try:
             self._meter.begin(lease.instance_id, lease.instance, request_id)
+            sent = body(lease.instance.model)
             call = Call(
                 endpoint=endpoint,
-                body=body(lease.instance.model),
+                body=sent,
                 stream=False,
                 request_id=request_id,
                 deadlines=deadlines,
@@ -136,9 +140,13 @@ class Background:
             if reply.status != 200:
                 raise rejection(reply.status, content, version.ref)
             lease.succeeded()
+            good = True
         finally:
             metered = self._meter.end(lease.instance_id, request_id)
             lease.release()
+            if self.charging is not None:
+                wall_s = self._clock.monotonic() - began
+                self.charging.done(version, wall_s=wall_s, metered=metered, sent=sent, body=content, success=good)
             if self.budgeting is not None:
                 took_ms, cpu_ms = (self._clock.monotonic() - began) * 1000, metered.cpu_ms
                 self.budgeting.answered(held, task, version, content, took_ms, cpu_ms)

@@ -26,6 +26,7 @@ from podium.domain.benchmark import (
     Standing,
     Suite,
 )
+from podium.domain.cost import Cause
 from podium.domain.model import Lifecycle, ModelVersion
 from podium.errors import (
     Conflict,
@@ -39,6 +40,7 @@ from podium.errors import (
 )
 from podium.ports import Answers, BenchmarkStore, Clock, Judge, Page, Sandbox, Suites
 from podium.services import grading
+from podium.services.charging import charged
 
 SOURCE = "benchmark"
 MOST_VERSIONS = 32
@@ -298,7 +300,8 @@ class Benchmarks:
         while queue and failures[0] < _GIVE_UP_AFTER:
             item = queue.pop()
             try:
-                result = await self._ask(work, version, item)
+                with charged(Cause.BENCHMARK, work.run.id, work.suite.task):
+                    result = await self._ask(work, version, item)
                 await self._store.save_benchmark_results((result,))
             except PodiumError as error:
                 failures[0] += 1

@@ -14,9 +14,12 @@ import msgspec
 from podium.domain.benchmark import Generated
 from podium.domain.model import Capability, ModelVersion
 from podium.domain.request import Endpoint
+from podium.domain.unmeasured import NO_PROCESS
 from podium.errors import InvalidRequest, ProviderError
 from podium.ports import Call, Clock, Deadlines, Instance
 from podium.services.budgeting import NOTHING, Budgeting
+from podium.services.charging import Charging
+from podium.services.meter import Meter, unmeasured
 from podium.services.rejection import rejection
 
 SEED = 0
@@ -30,6 +33,11 @@ class Leased(Protocol):
     @property
     def instance(self) -> Instance:
         """The instance."""
+        ...
+
+    @property
+    def instance_id(self) -> str:
+        """Its id."""
         ...
 
     def release(self) -> None:
@@ -61,6 +69,7 @@ class _Answer(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+_UNMETERED = unmeasured(NO_PROCESS)
 
 
 class PoolAnswers:
@@ -70,6 +79,8 @@ class PoolAnswers:
         self._lease = lease
         self._clock = clock
         self.budgeting: Budgeting | None = None
+        self.charging: Charging | None = None
+        self.meter: Meter | None = None
         self._deadlines = Deadlines(first_token_s=timeout_s, total_s=timeout_s)
 
     async def prepare(self, version: ModelVersion) -> int:
@@ -94,20 +105,29 @@ class PoolAnswers:
         except BaseException:
             held.release()
             raise
+        if self.meter is not None:
+            self.meter.begin(lease.instance_id, lease.instance, request_id)
+        sent, good = b"", False
+        started = self._clock.monotonic()
         try:
             call = _call(version, lease.instance.model, messages, max_tokens, request_id, self._deadlines)
-            started = self._clock.monotonic()
+            sent, started = call.body, self._clock.monotonic()
             reply = await lease.instance.send(call)
             try:
                 body = await reply.read()
             finally:
                 reply.close()
             took = self._clock.monotonic() - started
+            good = reply.status == 200
         finally:
+            metered = _UNMETERED if self.meter is None else self.meter.end(lease.instance_id, request_id)
             lease.release()
+            if self.charging is not None:
+                wall_s = self._clock.monotonic() - started
+                self.charging.done(version, wall_s=wall_s, metered=metered, sent=sent, body=body, success=good)
             if self.budgeting is not None:
                 lasted_ms = (self._clock.monotonic() - began) * 1000
-                self.budgeting.answered(held, BENCHMARK, version, body, lasted_ms, None)
+                self.budgeting.answered(held, BENCHMARK, version, body, lasted_ms, metered.cpu_ms)
         if reply.status != 200:
             raise rejection(reply.status, body, version.ref)
         return _read(body, version.ref, took * 1000)

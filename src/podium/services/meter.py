@@ -36,6 +36,11 @@ class Metered:
     estimated: tuple[str, ...] = ()
     missing: Missing = ()
 
+    @property
+    def held_memory_mb(self) -> float | None:
+        """As ``Cost.held_memory_mb``."""
+        return None if self.peak_memory_mb is None else self.peak_memory_mb + (self.mapped_memory_mb or 0.0)
+
 
 def unmeasured(reason: str) -> Metered:
     """Nothing at all, for one reason."""

@@ -16,10 +16,12 @@ from typing import TypeVar
 from podium.core.judging.fencing import binary, shortened
 from podium.core.judging.marks import Mark, Unreadable, read_letter, read_mark
 from podium.core.judging.prompts import EDITION, Prompt, mark_prompt, pair_prompt
+from podium.domain.cost import Cause
 from podium.domain.judgment import Judged, Preference, Rubric, Verdict
 from podium.domain.model import ModelVersion
 from podium.domain.request import Endpoint
 from podium.services.background import Background, Heard
+from podium.services.charging import charged
 from podium.services.judge.cache import MOST_KEPT, Cache, key_of
 from podium.services.judge.replies import Said, read_said
 from podium.services.judge.requests import LETTERS, Strictness, body_for, form_for, marks_of, strictest
@@ -92,14 +94,15 @@ class ModelJudge:
         key = key_of((*_who(judge, rubric), item.prompt, item.output, item.context, item.expected))
         known = self._verdicts.get(key)
         if known is None:
-            made = await self._ask(
-                judge,
-                rubric,
-                lambda room: mark_prompt(item, rubric, form_for(judge), room),
-                lambda said: read_mark(said.text or "", said.tokens, rubric.low, rubric.high),
-                marks_of(rubric),
-                deadline_s,
-            )
+            with charged(Cause.JUDGE, item.id, item.task, item.id):
+                made = await self._ask(
+                    judge,
+                    rubric,
+                    lambda room: mark_prompt(item, rubric, form_for(judge), room),
+                    lambda said: read_mark(said.text or "", said.tokens, rubric.low, rubric.high),
+                    marks_of(rubric),
+                    deadline_s,
+                )
             verdict = _verdict(blank, rubric, made)
             if verdict.score is not None:
                 self._verdicts.put(key, verdict)
@@ -134,14 +137,15 @@ class ModelJudge:
         orders = ((item_a.output, item_b.output), (item_b.output, item_a.output))
         both = []
         for first, second in orders:
-            made = await self._ask(
-                judge,
-                rubric,
-                partial(_pair, item_a, first, second, rubric, judge),
-                lambda said: read_letter(said.text or "", said.tokens),
-                LETTERS,
-                deadline_s,
-            )
+            with charged(Cause.JUDGE, item_a.id, item_a.task, item_a.id):
+                made = await self._ask(
+                    judge,
+                    rubric,
+                    partial(_pair, item_a, first, second, rubric, judge),
+                    lambda said: read_letter(said.text or "", said.tokens),
+                    LETTERS,
+                    deadline_s,
+                )
             if made.mark is None:
                 return replace(blank, invalid=made.invalid, reply=made.reply, again=made.again)
             both.append(made)

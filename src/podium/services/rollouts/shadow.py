@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from podium.core.arms import Sample
+from podium.domain.cost import Cause
 from podium.domain.decision import Decision, Outcome
 from podium.domain.judgment import Judged
 from podium.domain.request import Endpoint, RequestHead
@@ -23,6 +24,7 @@ from podium.domain.rollout import Rollout, RolloutState
 from podium.errors import PodiumError
 from podium.services import wire
 from podium.services.background import Background, Heard
+from podium.services.charging import charged
 from podium.services.observing import Answered, read_body
 from podium.services.prompts import asked_schema, prompt_text
 from podium.services.registry import Registry
@@ -111,7 +113,8 @@ class Shadow:
             if now is None or now.id != rollout.id or now.state is not RolloutState.SHADOW:
                 continue
             try:
-                await self._compare(rollout, answered)
+                with charged(Cause.SHADOW, rollout.id, rollout.task, answered.head.request_id):
+                    await self._compare(rollout, answered)
             except PodiumError as error:
                 _log.warning("a request could not be compared in the shadow", error=error.message)
             except Exception:  # noqa: BLE001 - one odd answer must not end the shadow of all rollouts
@@ -166,5 +169,10 @@ def _served(outcome: Outcome) -> Sample:
 
 def _tried(heard: Heard) -> Sample:
     """Its latency is no figure to compare: it is asked last in line, when nobody else is."""
-    memory = heard.metered.peak_memory_mb if heard.metered is not None else None
-    return Sample(success=heard.body is not None, latency_ms=None, memory_mb=memory, energy_mwh=None)
+    metered = heard.metered
+    return Sample(
+        success=heard.body is not None,
+        latency_ms=None,
+        memory_mb=metered.held_memory_mb if metered is not None else None,
+        energy_mwh=metered.energy_mwh if metered is not None else None,
+    )

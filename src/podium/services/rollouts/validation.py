@@ -14,10 +14,12 @@ from dataclasses import replace
 
 from podium.core.rollout_validation import choose, compare, doubt, verdict
 from podium.domain.benchmark import ItemResult, Run, RunState, Suite
+from podium.domain.cost import Cause
 from podium.domain.rollout import Rollout, Validation
 from podium.errors import Conflict, PodiumError
 from podium.ports import BenchmarkStore, Page
 from podium.services.benchmark import Benchmarks
+from podium.services.charging import charged
 
 __all__ = ["MOST_ITEMS", "MOST_S", "Validator", "doubt", "verdict"]
 
@@ -59,7 +61,8 @@ class Validator:
         )
         problems = []
         for ref, until in ((old, ends - self._most_s / 2), (new, ends)):
-            problem = await self._measure(chosen, ref, until)
+            with charged(Cause.VALIDATION, rollout.id, rollout.task):
+                problem = await self._measure(chosen, ref, until)
             if problem:
                 problems.append(f"{ref}: {problem}")
         wanted = {(suite.digest, item.id) for suite in chosen for item in suite.items}
