@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 MOST = 256
-"""Intervals kept; beyond, those with the smallest gap between them become one."""
+"""Intervals kept; beyond, the two oldest become one."""
 KEPT_S = 3_600.0
 """What ended so long before the newest end is forgotten: nothing that runs longer is counted exactly."""
 
@@ -45,6 +45,6 @@ class Coverage:
         horizon = spans[-1][1] - KEPT_S
         while spans[0][1] < horizon:
             del spans[0]
+        spans[0] = (max(spans[0][0], horizon), spans[0][1])
         if len(spans) > MOST:
-            closest = min(range(len(spans) - 1), key=lambda place: spans[place + 1][0] - spans[place][1])
-            spans[closest : closest + 2] = [(spans[closest][0], spans[closest + 1][1])]
+            spans[:2] = [(spans[0][0], spans[1][1])]

@@ -22,6 +22,7 @@ UNITS = {
     "gpu_ms": "GPU time, ms",
     "peak_memory_mb": "most memory, MB",
     "mean_memory_mb": "mean memory, MB",
+    "mapped_memory_mb": "mapped weights in memory, MB",
     "energy_mwh": "energy, mWh",
     "price_microusd": "price, millionths of a dollar",
     "input_tokens": "tokens of the prompt",
