@@ -86,7 +86,7 @@ def advise(facts: Facts) -> tuple[list[Advice], list[NotAdvised]]:
                 found.append(said)
             elif said is not None:
                 unknown.append(said)
-    found += _hardly_used(facts)
+    found += _hardly_used(facts, {one.ref for one in found})
     found += _dearer(facts)
     found += _worse(facts)
     return found, unknown
@@ -211,9 +211,12 @@ def _idlers(facts: Facts) -> Iterator[InstanceView]:
             yield one
 
 
-def _hardly_used(facts: Facts) -> list[Advice]:
+def _hardly_used(facts: Facts, told: set[str]) -> list[Advice]:
+    """Of versions nothing was said of: what takes long to load is not to be let go in the same breath."""
     found = []
     for one in _idlers(facts):
+        if one.ref in told:
+            continue
         assert one.loaded_at is not None
         loaded = facts.now - one.loaded_at
         looked = facts.now - max(one.loaded_at, facts.since)
