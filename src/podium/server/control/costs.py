@@ -74,8 +74,12 @@ async def _spent(services: Services, look: Look) -> list[views.Json]:
 @router.get("/compare")
 async def compare_costs(
     services: ServicesDep,
-    a: Annotated[str, Query(max_length=300, description="The one that is compared with: name@version or alias.")],
-    b: Annotated[str, Query(max_length=300, description="The other one.")],
+    a: Annotated[
+        str | None, Query(max_length=300, description="The one that is compared with: name@version or alias.")
+    ] = None,
+    b: Annotated[
+        str | None, Query(max_length=300, description="The other one; neither: the two that did most.")
+    ] = None,
     since: Moment = None,
     until: Moment = None,
     task: Task = None,
@@ -83,6 +87,17 @@ async def compare_costs(
 ) -> views.Json:
     """What B took minus what A took, with 95 % intervals; without a task over those that both served."""
     look = await _look(services, since, until, task, None, everything)
+    if a is None and b is None:
+        found = (await services.cost_profiles.profiles(look)).profiles
+        refs = [one.ref for one in found if one.task is None and one.ref is not None][:2]
+        if len(refs) < 2:
+            note = "nothing to compare: fewer than two versions have answered"
+            return {"a": None, "b": None, "task": task, "tasks": [], "since": since, "differences": [], "notes": [note]}
+        return asdict(await services.cost_profiles.compare(refs[0], refs[1], look))
+    if a is None or b is None:
+        raise InvalidRequest(
+            "name both versions, or neither for the two that did most", param="a" if a is None else "b"
+        )
     first, second = services.registry.resolve(a), services.registry.resolve(b)
     return asdict(await services.cost_profiles.compare(first.ref, second.ref, look))
 
