@@ -6,6 +6,7 @@ those of a plain loop over the same weights (see ``tiny_artifacts``).
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -26,6 +27,10 @@ import psutil
 import pytest
 
 import tiny_artifacts_path
+from podium.domain.model import ModelVersion, Source
+from podium.providers.artifact import ArtifactProvider
+from podium.providers.artifact_memory import MB
+from podium.providers.catalogue import ProviderContext
 from server import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.requirement("PRV-7", "REG-1"), pytest.mark.timeout(900)]
@@ -256,6 +261,18 @@ def test_unloading_gives_the_process_and_its_memory_back(models: Server, capsys:
         freed = psutil.virtual_memory().available - before
         with capsys.disabled():
             print(f"\n{model}: {held >> 20} MiB resident, {item['memory_mb']} MB measured, {freed >> 20} MiB freed")
+
+
+@pytest.mark.requirement("POOL-2")
+@pytest.mark.parametrize("model", ["first", "onnx"])
+def test_the_estimate_is_near_what_the_worker_holds(models: Server, made: Path, model: str):
+    ask(models, model, max_tokens=100)
+    source = Source(provider="artifact", location=str(made / model))
+    provider = ArtifactProvider(ProviderContext(home=models.home, environ=os.environ))
+    facts = asyncio.run(provider.inspect(source))
+    estimate = provider.footprint(ModelVersion(name=model, version="1", source=source, facts=facts))
+    held = instances(models)[f"{model}@1"]["memory_mb"] * MB
+    assert 0.95 <= estimate / held <= 1.25, (estimate, held)
 
 
 def test_a_task_swaps_from_one_framework_to_another_and_back(models: Server, expected: Any):

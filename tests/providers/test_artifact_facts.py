@@ -16,7 +16,7 @@ from provider_calls import version_of
 from podium import nvml
 from podium.domain.model import Source
 from podium.errors import InvalidRequest, LoadFailed
-from podium.providers import artifact
+from podium.providers import artifact, artifact_memory
 from podium.providers.artifact import ArtifactProvider
 from podium.providers.artifact_card import card, licence
 from podium.providers.artifact_memory import BASE_BYTES
@@ -293,15 +293,23 @@ async def test_files_that_changed_since_they_were_registered_are_not_loaded(prov
         await provider.load(made, "one")
 
 
-async def test_the_estimate_follows_number_format_and_context(provider, tmp_path):
+async def test_the_estimate_follows_number_format_context_and_processor(provider, tmp_path, monkeypatch):
     folder = llama(tmp_path / "mine")
     facts = await provider.inspect(source(folder))
 
     def extra(**settings):
         return provider.footprint(version_of(source(folder, **settings), facts)) - BASE_BYTES["pytorch"]
 
-    assert extra(context=1000) == len(WEIGHTS) + facts.kv_bytes_per_token * 1000  # as it is stored
-    assert extra(context=1000, dtype="float32") == 2 * (len(WEIGHTS) + facts.kv_bytes_per_token * 1000)
+    stored = len(WEIGHTS) + facts.kv_bytes_per_token * 1000
+    assert extra(context=1000, dtype="bfloat16") == stored
+    assert extra(context=1000, dtype="float32") == 2 * stored
+    for flags, times in (("fpu avx2 avx512f", 2), ("fpu avx512_bf16 avx512f", 1), ("avx_vnni_bf16x", 2)):
+        artifact_memory._has_bf16.cache_clear()
+        cpuinfo = tmp_path / "cpuinfo"
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+        monkeypatch.setattr(artifact_memory, "_CPUINFO", cpuinfo)
+        assert extra(context=1000) == times * stored, flags
+    artifact_memory._has_bf16.cache_clear()
     assert extra() == extra(context=4096)
 
 

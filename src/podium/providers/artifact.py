@@ -27,7 +27,7 @@ from podium.providers import artifact_worker
 from podium.providers.artifact_facts import Artifact, read_artifact, with_digest
 from podium.providers.artifact_folder import Folder, read_folder, refuse
 from podium.providers.artifact_frameworks import NEEDS, Framework, check_platform, detect, install
-from podium.providers.artifact_memory import estimate
+from podium.providers.artifact_memory import cpu_dtype, estimate
 from podium.providers.catalogue import ProviderContext
 from podium.providers.http_instance import HttpInstance
 from podium.providers.llamacpp import DEFAULT_CONTEXT, LlamaCppProvider, default_threads
@@ -290,7 +290,7 @@ def _order(
         "alias": version.ref,
         "device": _worker_device(settings, device),
         "dtype": settings.dtype,
-        "stored_dtype": artifact.weights.dtype or version.facts.quantization,
+        "cpu_dtype": cpu_dtype(version.facts.quantization),
         "quantized": version.facts.quantization not in (None, "F64", "F32", "F16", "BF16"),
         "pickles": list(artifact.weights.pickles),
         "trust_remote_code": settings.trust_remote_code,

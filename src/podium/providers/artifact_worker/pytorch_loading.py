@@ -32,8 +32,8 @@ def pick_device(torch: Any, order: Mapping[str, Any]) -> Any:
 
 
 def pick_dtype(torch: Any, order: Mapping[str, Any], device: Any) -> Any:
-    """The format that was ordered; else bf16 on GPUs that have it and fp16 on others, and on the CPU the
-    checkpoint's own, but 32 bits for fp16, which CPUs have no arithmetic for.
+    """The format that was ordered; else bf16 on GPUs that have it and fp16 on others, and on the CPU what Podium found
+    it to be good at.
     """
     wanted = order["dtype"]
     if wanted != AUTO:
@@ -42,7 +42,7 @@ def pick_dtype(torch: Any, order: Mapping[str, Any], device: Any) -> Any:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type in ("mps", "xpu"):
         return torch.float16
-    return torch.bfloat16 if order["stored_dtype"] == "BF16" else torch.float32
+    return getattr(torch, order["cpu_dtype"])
 
 
 def load_model(torch: Any, transformers: Any, order: Mapping[str, Any], dtype: Any, shared: Mapping[str, Any]) -> Any:
