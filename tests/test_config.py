@@ -116,7 +116,7 @@ def test_a_model_entry_names_its_provider(tmp_path, entry, provider, location, s
         ("[tasks.a]\nbinding = 'smol'\n", ":2: tasks.a.binding: 'smol' is not of the form name@version"),
         (
             "[models.m]\n",
-            ":1: models.m: give exactly one of gguf, ollama, url, command, scripted, provider; found none",
+            ":1: models.m: give exactly one of gguf, artifact, ollama, url, command, scripted, provider; found none",
         ),
         ("[models.m]\ngguf = 'a'\nurl = 'b'\n", ":1: models.m: give exactly one of"),
         ("[models.m]\nprovider = 'p'\n", ":1: models.m: 'provider' and 'location' belong together"),

@@ -289,7 +289,7 @@ def _anchored(entry: ModelEntry, folder: Path) -> ModelEntry:
     """File paths made absolute: relative ones are meant from the configuration file."""
     changed: dict[str, Any] = {
         key: str(folder / Path(value).expanduser())
-        for key in ("gguf", "scripted")
+        for key in ("gguf", "artifact", "scripted")
         if (value := getattr(entry, key)) is not None
     }
     return dataclasses.replace(entry, **changed)

@@ -29,7 +29,7 @@ from podium.domain.directive import Directive
 from podium.domain.model import Category, Source
 from podium.domain.task import Criteria, Preference, TaskSpec, Weights
 
-SOURCES = ("gguf", "ollama", "url", "command", "scripted", "provider")
+SOURCES = ("gguf", "artifact", "ollama", "url", "command", "scripted", "provider")
 """The keys of which a model entry has exactly one."""
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -161,10 +161,11 @@ class TaskEntry:
 class ModelEntry:
     """One ``[models.NAME]`` or ``[models."NAME@VERSION"]``: a version to register at start or reload.
 
-    Exactly one of ``gguf``, ``ollama``, ``url``, ``command``, ``scripted``, or ``provider`` with ``location``.
+    Exactly one of ``gguf``, ``artifact``, ``ollama``, ``url``, ``command``, ``scripted``, or ``provider`` with ``location``.
     """
 
     gguf: Annotated[str | None, Meta(description="GGUF file, run by the embedded llama.cpp")] = None
+    artifact: Annotated[str | None, Meta(description="Folder with a model of your own, run by its framework")] = None
     ollama: Annotated[str | None, Meta(description="Model of a running Ollama, such as gemma3:1b")] = None
     url: Annotated[str | None, Meta(description="Base URL of a running OpenAI-compatible server")] = None
     remote: Annotated[str | None, Meta(description="With `url` or `command`: the model's id on that server")] = None
@@ -207,6 +208,7 @@ class ModelEntry:
         """Provider, location and settings; the reader has checked that exactly one kind is given."""
         for provider, location in (
             ("llamacpp", self.gguf),
+            ("artifact", self.artifact),
             ("ollama", self.ollama),
             ("openai", self.url),
             ("command", self.command),
