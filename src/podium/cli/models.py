@@ -23,6 +23,8 @@ app = typer.Typer(help="Register models and see what is registered.", no_args_is
 Ref = Annotated[str, typer.Argument(metavar="REF", help="name@version, name or alias.")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 TICK_S = 5.0
+HOSTED = {"anthropic": "https://api.anthropic.com"}
+"""Where a provider's models are that are always at one place."""
 
 
 @app.command()
@@ -40,14 +42,24 @@ def add(
     ] = False,
     ollama: Annotated[str | None, typer.Option(help="Model of a running Ollama, such as gemma3:1b.")] = None,
     url: Annotated[str | None, typer.Option(help="Base URL of a running OpenAI-compatible server.")] = None,
-    command: Annotated[str | None, typer.Option(help="Command line that starts a server on ${PORT}.")] = None,
+    command: Annotated[
+        str | None, typer.Option(help="Command line that starts a server on ${PORT}, or preset:NAME.")
+    ] = None,
     scripted: Annotated[Path | None, typer.Option(help="Script of the deterministic provider, for tests.")] = None,
-    remote: Annotated[str | None, typer.Option(help="With --url or --command: the model's id there.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Any installed provider; --location says what it runs.")] = None,
+    location: Annotated[str | None, typer.Option(help="With --provider; left out for anthropic: its API.")] = None,
+    remote: Annotated[
+        str | None, typer.Option(help="The model's id at the server; with a preset what it serves.")
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Left out: what the artifact declares, else its digest.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Provider option KEY=VALUE; repeatable.")] = None,
     category: Annotated[Category | None, typer.Option(help="What you keep it for.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Label to find it by; repeatable.")] = None,
     parent: Annotated[str | None, typer.Option(help="name@version it was made from.")] = None,
+    specialisation: Annotated[str | None, typer.Option(help="What it was made for, such as code-review.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Its licence, where the source does not tell it.")] = None,
+    training_data: Annotated[str | None, typer.Option(help="What it was trained on.")] = None,
+    hardware: Annotated[list[str] | None, typer.Option(help="Kind that can run it, such as cuda; repeatable.")] = None,
     activate: Annotated[
         bool | None, typer.Option("--activate/--no-activate", help="Default: if it is the first of its name.")
     ] = None,
@@ -56,25 +68,32 @@ def add(
     """Register a version: its facts are read, it is loaded once, and answers once."""
     kinds = {"llamacpp": gguf and gguf.absolute(), "ollama": ollama, "openai": url, "command": command}
     kinds |= {"artifact": artifact and artifact.expanduser().absolute(), "scripted": scripted and scripted.absolute()}
-    given = {provider: str(location) for provider, location in kinds.items() if location is not None}
+    given = [(kind, str(place)) for kind, place in kinds.items() if place is not None]
+    given += [(provider, location or HOSTED.get(provider, ""))] if provider is not None else []
     if len(given) != 1:
-        raise fail("give exactly one of --gguf, --artifact, --ollama, --url, --command, --scripted", 2)
-    ((provider, location),) = given.items()
+        raise fail("give exactly one of --gguf, --artifact, --ollama, --url, --command, --scripted, --provider", 2)
+    if not given[0][1] or (location is not None and provider is None):
+        raise fail("--provider and --location go together", 2)
+    ((kind, place),) = given
     settings = dict(parse_setting(text) for text in set_ or ())
     if remote is not None:
         settings["remote"] = remote
-    if (framework is not None or allow_pickle) and provider != "artifact":
+    if (framework is not None or allow_pickle) and kind != "artifact":
         raise fail("--framework and --allow-pickle go with --artifact", 2)
     settings |= {"framework": framework} if framework is not None else {}
     settings |= {"allow_pickle": True} if allow_pickle else {}
     order = {
-        "provider": provider,
-        "location": location,
+        "provider": kind,
+        "location": place,
         "version": version,
         "settings": settings,
         "category": category,
         "tags": tag or (),
         "parent": parent,
+        "specialisation": specialisation,
+        "licence": licence,
+        "training_data": training_data,
+        "hardware": hardware or (),
         "activate": activate,
     }
     made = asyncio.run(_add(name, order))
@@ -198,8 +217,12 @@ def show(ref: Ref, as_json: AsJson = False) -> None:
         output.emit_json(one)
         return
     plain = {key: one[key] for key in ("ref", "status", "provider", "category", "tags", "parent", "aliases")}
+    plain |= {key: one[key] for key in ("specialisation", "training_data", "hardware") if one[key]}
     output.facts({**plain, "location": one["source"]["location"], "settings": one["source"]["settings"]})
     output.facts(one["facts"])
+    if one["evidence"]:
+        output.say("how that is known")
+        output.facts({f"  {key}": value for key, value in one["evidence"].items()})
     if one["profile"]:
         output.say("measured")
         output.facts({f"  {key}": value for key, value in one["profile"].items() if key != "measured_at"})

@@ -182,14 +182,16 @@ class Podium:
         tags: Sequence[str] = (),
         parent: str | None = None,
         activate: bool | None = None,
+        **provenance: Any,
     ) -> Json:
         """Register a version; with ``activate`` it is validated by a real generation and made selectable.
 
         ``activate=None`` leaves that to the gateway. Registering the same artifact again changes nothing.
+        ``provenance``: ``specialisation``, ``licence``, ``training_data``, ``hardware`` (a list of kinds).
         """
         source = {"provider": provider, "location": location, "settings": dict(settings or {})}
         body = {"name": name, "version": version, "source": source, "category": category, "tags": list(tags)}
-        return await self.call("POST", "/api/v1/models", {**body, "parent": parent, "activate": activate})
+        return await self.call("POST", "/api/v1/models", {**body, "parent": parent, "activate": activate, **provenance})
 
     async def transition(self, ref: str, action: str, reason: str = "") -> Json:
         """``action``: ``activate``, ``deprecate`` or ``retire``."""

@@ -26,7 +26,7 @@ from podium.config.schedules import WindowEntry
 from podium.config.webhooks import WebhookEntry
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.directive import Directive
-from podium.domain.model import Category, Source
+from podium.domain.model import Category, Provenance, Source
 from podium.domain.task import Criteria, Preference, TaskSpec, Weights
 
 SOURCES = ("gguf", "artifact", "ollama", "url", "command", "scripted", "provider")
@@ -182,6 +182,12 @@ class ModelEntry:
     category: Annotated[Category | None, Meta(description="What the model is kept for")] = None
     tags: Annotated[frozenset[str], Meta(description="Free labels to find it by")] = frozenset()
     parent: Annotated[str | None, Meta(description="name@version this one was made from")] = None
+    specialisation: Annotated[str | None, Meta(description="What it was made for, such as code-review")] = None
+    licence: Annotated[str | None, Meta(description="Its licence, where the source does not tell it")] = None
+    training_data: Annotated[str | None, Meta(description="What it was trained on, in words or as a URL")] = None
+    hardware: Annotated[
+        frozenset[str], Meta(description="Kinds of which any one can run it, such as cpu or cuda; empty: any")
+    ] = frozenset()
     activate: Annotated[
         bool | None,
         Meta(description="Make it selectable; unset: if it is the first version of its name, false: only register it"),
@@ -203,6 +209,10 @@ class ModelEntry:
             min_copies=self.min_copies,
             max_copies=max(self.min_copies, self.max_copies),
         )
+
+    def provenance(self) -> Provenance:
+        """What is declared of where it comes from."""
+        return Provenance(licence=self.licence, training_data=self.training_data, hardware=self.hardware)
 
     def source(self) -> Source:
         """Provider, location and settings; the reader has checked that exactly one kind is given."""

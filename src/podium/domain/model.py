@@ -75,6 +75,17 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What whoever registered a version says of it; never read from the artifact, and never changed."""
+
+    licence: str | None = None
+    """For a source that does not tell its own; ``Facts.licence`` is what it tells."""
+    training_data: str | None = None
+    hardware: frozenset[str] = frozenset()
+    """Kinds of which any one can run it (``cpu``, ``cuda``, …); empty: not said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One immutable version. ``status`` is the only thing that ever differs between two reads of it."""
 
@@ -86,10 +97,16 @@ class ModelVersion:
     tags: frozenset[str] = frozenset()
     parent: str | None = None
     specialisation: str | None = None
+    provenance: Provenance = Provenance()
     created_at: float = 0.0
     """Unix seconds."""
     status: Lifecycle = Lifecycle.REGISTERED
     activated_at: float | None = None
+
+    @property
+    def licence(self) -> str | None:
+        """As the source tells, else as declared."""
+        return self.facts.licence or self.provenance.licence
 
     @property
     def ref(self) -> str:

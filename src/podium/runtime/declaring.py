@@ -45,6 +45,8 @@ async def apply_models(
             category=entry.category,
             tags=entry.tags,
             parent=entry.parent,
+            specialisation=entry.specialisation,
+            provenance=entry.provenance(),
             activate=entry.activate,
         )
         try:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from podium.domain.budget import Used
-from podium.domain.model import Capability, Category, Lifecycle, ModelVersion, Profile, Source
+from podium.domain.model import Capability, Category, Lifecycle, ModelVersion, Profile, Provenance, Source
 from podium.domain.request import Endpoint
 from podium.errors import NotFound, PodiumError, ProviderError
 from podium.ports import Call, Clock, Probes, Provider
@@ -36,6 +36,8 @@ class Registration:
     category: Category | None = None
     tags: frozenset[str] = frozenset()
     parent: str | None = None
+    specialisation: str | None = None
+    provenance: Provenance = field(default_factory=Provenance)
     activate: bool | None = None
     """``None``: activate if it is the first usable version of its name, else leave it ready."""
 
@@ -80,6 +82,8 @@ class Onboarding:
             category=order.category,
             tags=order.tags,
             parent=order.parent,
+            specialisation=order.specialisation,
+            provenance=order.provenance,
             created_at=self._clock.now(),
         )
         if order.activate is not False and self._registry.find(version.ref) is None:

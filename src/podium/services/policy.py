@@ -162,6 +162,7 @@ class Policy:
             capabilities=version.facts.capabilities,
             context_length=self._context_length(version),
             footprint_bytes=self._footprint(version),
+            hardware=version.provenance.hardware,
             unavailable=self._unavailable(version),
             created_at=version.created_at,
         )

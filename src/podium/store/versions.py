@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from podium.domain.model import Category, Facts, Lifecycle, ModelVersion, Profile, Source, Transition
+from podium.domain.model import Category, Facts, Lifecycle, ModelVersion, Profile, Provenance, Source, Transition
 from podium.errors import Conflict
 from podium.store import schema
 from podium.store.packing import from_json, frozen, to_json
@@ -48,6 +48,17 @@ def add(connection: Connection, version: ModelVersion, by: str) -> None:
             activated_at=version.activated_at,
         )
     )
+    about = version.provenance
+    if about != Provenance() or facts.evidence:
+        connection.execute(
+            insert(schema.provenance).values(
+                ref=version.ref,
+                licence=about.licence,
+                training_data=about.training_data,
+                hardware=to_json(about.hardware),
+                evidence=to_json(facts.evidence),
+            )
+        )
 
 
 def move(connection: Connection, transition: Transition, keep_until: float | None) -> None:
@@ -100,7 +111,10 @@ def put_alias(connection: Connection, alias: str, target: str | None) -> None:
 def all_versions(connection: Connection) -> tuple[ModelVersion, ...]:
     """Every version, oldest first."""
     table = schema.versions
-    rows = connection.execute(select(table).order_by(table.c.created_at, table.c.ref))
+    more = schema.provenance
+    columns = (more.c.licence.label("declared_licence"), more.c.training_data, more.c.hardware, more.c.evidence)
+    joined = table.outerjoin(more, more.c.ref == table.c.ref)
+    rows = connection.execute(select(table, *columns).select_from(joined).order_by(table.c.created_at, table.c.ref))
     return tuple(_version(row) for row in rows)
 
 
@@ -156,11 +170,17 @@ def _version(row: Row[Any]) -> ModelVersion:
             licence=row.licence,
             declared_version=row.declared_version,
             capabilities=frozenset(from_json(row.capabilities)),
+            evidence=tuple((what, how) for what, how in from_json(row.evidence)) if row.evidence else (),
         ),
         category=None if row.category is None else Category(row.category),
         tags=frozenset(from_json(row.tags)),
         parent=row.parent,
         specialisation=row.specialisation,
+        provenance=Provenance(
+            licence=row.declared_licence,
+            training_data=row.training_data,
+            hardware=frozenset(from_json(row.hardware)) if row.hardware else frozenset(),
+        ),
         created_at=row.created_at,
         status=Lifecycle(row.status),
         activated_at=row.activated_at,

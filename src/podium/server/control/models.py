@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from podium.domain.model import Category, Lifecycle, Source
+from podium.domain.model import Category, Lifecycle, Provenance, Source
 from podium.errors import PodiumError
 from podium.ports import Page
 from podium.server import views
@@ -38,6 +38,10 @@ class ModelBody(BaseModel):
     category: Category | None = None
     tags: list[str] = Field(default_factory=list)
     parent: str | None = None
+    specialisation: str | None = Field(default=None, description="What it was made for, such as code-review.")
+    licence: str | None = Field(default=None, description="Where the source does not tell its own.")
+    training_data: str | None = Field(default=None, description="What it was trained on, in words or as a URL.")
+    hardware: list[str] = Field(default_factory=list, description="Kinds of which any one can run it: cpu, cuda, …")
     activate: bool | None = None
 
 
@@ -100,6 +104,10 @@ async def add_model(body: ModelBody, services: ServicesDep, actor: Actor, respon
         category=body.category,
         tags=frozenset(body.tags),
         parent=body.parent,
+        specialisation=body.specialisation,
+        provenance=Provenance(
+            licence=body.licence, training_data=body.training_data, hardware=frozenset(body.hardware)
+        ),
         activate=body.activate,
     )
     version, created, problem = await services.onboarding.add(order, actor)

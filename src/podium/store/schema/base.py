@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+    "0015",
+)
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
 

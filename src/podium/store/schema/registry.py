@@ -51,6 +51,16 @@ versions = Table(
     CheckConstraint("status IN ('registered', 'ready', 'active', 'deprecated', 'retired')", name="ck_versions_status"),
 )
 
+provenance = Table(
+    "provenance",
+    metadata,
+    Column("ref", Text, primary_key=True, comment="a version about which more is known than its row says"),
+    Column("licence", Text, comment="as declared"),
+    Column("training_data", Text),
+    Column("hardware", Text, nullable=False, comment="JSON array of the kinds of which any one can run it"),
+    Column("evidence", Text, nullable=False, comment="JSON array of pairs: what, how it is known"),
+)
+
 transitions = Table(
     "transitions",
     metadata,

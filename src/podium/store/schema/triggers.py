@@ -89,4 +89,6 @@ TRIGGERS: tuple[str, ...] = (
         "EXISTS (SELECT 1 FROM versions WHERE name = NEW.alias)",
         "a model has this name",
     ),
+    _refuse("provenance_never_changes", "UPDATE ON provenance", "", "what is known of a version never changes"),
+    _refuse("provenance_stays", "DELETE ON provenance", "", "what is known of a version is never deleted"),
 )
