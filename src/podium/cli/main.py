@@ -23,6 +23,7 @@ from podium.cli import (
     evaluation,
     events,
     exporting,
+    importing,
     insight,
     judged,
     judging,
@@ -63,6 +64,9 @@ def root(
 app.command()(answers.run)
 app.command()(serving.serve)
 app.add_typer(models.app, name="models")
+models.app.command()(importing.scan)
+models.app.command("import")(importing.import_)
+models.app.command()(importing.alias)
 for instance_command in (pool.ps, pool.load, pool.unload, pool.pin, pool.keep):
     app.command()(instance_command)
 app.add_typer(tasks.app, name="tasks")
