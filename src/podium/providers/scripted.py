@@ -91,7 +91,7 @@ class ScriptedInstance:
         try:
             body: dict[str, Any] = msgspec.json.decode(call.body)
             made = plan(self._script, call.endpoint, body, self._requests)
-        except (msgspec.DecodeError, AttributeError, TypeError, IndexError) as error:
+        except (msgspec.DecodeError, AttributeError, TypeError, LookupError) as error:
             raise InvalidRequest(f"the scripted model cannot read this request: {error}") from None
         return ScriptedReply(made, call)
 

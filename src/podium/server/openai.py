@@ -21,7 +21,7 @@ from podium.server.doorman import Doorman
 from podium.server.exchange import Exchange
 from podium.server.heads import criteria_of, read_head
 from podium.server.messages import MESSAGES, VERSION, MessagesPlane
-from podium.server.rendering import render_error
+from podium.server.rendering import render_for
 from podium.server.responses import RESPONSES, ResponsesPlane
 from podium.services.conversations import Conversations
 from podium.services.counting import TokenCounter
@@ -114,7 +114,7 @@ class DataPlane:
     @staticmethod
     def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
         if not exchange.bytes_started:
-            exchange.respond(*render_error(error, request_id))
+            exchange.respond(*render_for(exchange.path, error, request_id))
         elif not exchange.ended:
             exchange.abort()  # a proper end would make half an answer look whole
 

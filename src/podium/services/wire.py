@@ -61,6 +61,8 @@ def parse(
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start}); send JSON encoded as UTF-8") from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
     required = _REQUIRED[endpoint]
     if required not in fields:
         raise InvalidRequest(f"missing field {required!r}", param=required, code="missing_required_parameter")
