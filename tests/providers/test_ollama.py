@@ -264,6 +264,33 @@ async def test_a_model_that_was_pulled_again_is_not_taken_for_the_registered_one
     assert server.loads == []
 
 
+async def test_a_model_that_is_pulled_again_while_it_is_loaded_answers_no_more(provider, server):
+    instance = await load(provider)
+    assert await read(instance) == "Hello there, friend."
+    server.models[TAG].revision += 1
+    for stream in (False, True):
+        with pytest.raises(ProviderUnreachable, match=r"pulled again since it was registered.*new version"):
+            await instance.send(chat(instance.model, stream=stream))
+    assert not instance.alive()
+    with pytest.raises(ProviderUnreachable, match="pulled again"):
+        await instance.health()
+    await until_async(lambda: all(not runner.busy for runner in server.running.values()))
+    await instance.unload()
+    assert server.running == {}
+    fresh = await version(provider, "m@2")
+    again = await provider.load(fresh, "two")
+    assert await read(again) == "Hello there, friend."
+    await again.unload()
+
+
+async def test_requests_at_the_same_time_share_a_look_at_the_tags(provider, server):
+    instance = await load(provider, parallel=8)
+    before = server.paths().count("/api/tags")
+    await asyncio.gather(*(read(instance) for _ in range(8)))
+    assert 1 <= server.paths().count("/api/tags") - before <= 8
+    await instance.unload()
+
+
 async def test_the_runner_of_an_ollama_on_this_machine_is_measured(provider, server):
     """Its command line is Ollama's; the process burns some CPU time and holds 30 MB."""
     work = "x = b'1' * 30_000_000; sum(range(3_000_000)); print(flush=True); input()"

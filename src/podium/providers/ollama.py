@@ -21,6 +21,7 @@ from podium.providers.ollama_facts import facts_of
 from podium.providers.ollama_held import Held
 from podium.providers.ollama_instance import OllamaInstance
 from podium.providers.ollama_residence import Residence, Wanted
+from podium.providers.ollama_watch import Watch
 from podium.providers.ollama_wire import RUNNER_OPTIONS, SAMPLING_OPTIONS
 from podium.providers.settings import read_settings
 
@@ -53,6 +54,7 @@ class OllamaProvider:
     def __init__(self, context: ProviderContext) -> None:
         self._context = context
         self._servers: dict[str, OllamaServer] = {}
+        self._watches: dict[str, Watch] = {}
         self._residences: dict[tuple[str, str], Residence] = {}
         self._measured: dict[bytes, int] = {}
         self._held = Held(context.home)
@@ -126,6 +128,8 @@ class OllamaProvider:
             options={name: value for name, value in settings.options.items() if name in SAMPLING_OPTIONS},
             concurrency=settings.parallel or 1,
             capabilities=capabilities,
+            watch=self._watches.setdefault(server.url, Watch(server)),
+            digest=version.facts.digest,
         )
         size = await instance.begin()
         if size > 0:
@@ -169,6 +173,7 @@ class OllamaProvider:
         for server in self._servers.values():
             await server.aclose()
         self._servers.clear()
+        self._watches.clear()
 
     def _server(self, settings: Settings) -> OllamaServer:
         return self._at(settings.host)

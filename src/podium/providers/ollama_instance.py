@@ -16,6 +16,7 @@ from podium.errors import InvalidRequest, ProviderError, ProviderTimeout, Provid
 from podium.ports import Call, Deadlines, Reply
 from podium.providers.ollama_answers import Translator, refusal
 from podium.providers.ollama_residence import Residence, Wanted
+from podium.providers.ollama_watch import Watch
 from podium.providers.ollama_wire import Order, translate
 from podium.providers.refusals import Refusal, error_body
 from podium.transport.reply import HttpReply
@@ -36,7 +37,11 @@ class OllamaInstance:
         options: Mapping[str, Any],
         concurrency: int,
         capabilities: frozenset[str],
+        watch: Watch,
+        digest: str,
     ) -> None:
+        self._watch = watch
+        self._digest = digest
         self.model = wanted.tag
         self.wanted = wanted
         self.concurrency = concurrency
@@ -86,18 +91,36 @@ class OllamaInstance:
 
     async def _send(self, order: Order, call: Call) -> OllamaReply | Refusal:
         limits = call.deadlines
-        reply = await self._server.request(
-            b"POST",
-            order.path.decode(),
-            order.body,
-            connect_s=limits.connect_s,
-            first_s=limits.first_token_s,
-            total_s=limits.total_s,
+        sent = asyncio.create_task(
+            self._server.request(
+                b"POST",
+                order.path.decode(),
+                order.body,
+                connect_s=limits.connect_s,
+                first_s=limits.first_token_s,
+                total_s=limits.total_s,
+            )
         )
+        try:
+            await asyncio.sleep(0)  # so that it is on its way
+            await self._refuse_another()
+            reply = await sent
+        except BaseException:
+            _abandon(sent)
+            raise
         if reply.status != 200:
             return Refusal(*refusal(reply.status, await reply.read()))
         translator = Translator(order, identity=call.request_id, created=int(time.time()), model=self.model)
         return OllamaReply(reply, order, translator, self._ended)
+
+    async def _refuse_another(self) -> None:
+        """Raises ``ProviderUnreachable`` once the tag names another model."""
+        if await self._watch.changed(self.model, self._digest):
+            self._lost = True
+            raise ProviderUnreachable(
+                f"{self.model} was pulled again since it was registered; its answers would be those of another model, "
+                "so register it as a new version"
+            )
 
     def _ended(self, reply: OllamaReply) -> None:
         if reply in self._open:
@@ -113,6 +136,7 @@ class OllamaInstance:
         except ProviderUnreachable:
             self._lost = True
             raise
+        await self._refuse_another()
         if not mine or not residence.has(self) or residence.loads != before:
             return  # another version has its turn in the same place
         row = next((row for row in rows if residence.held(row)), None)
@@ -158,6 +182,14 @@ class OllamaInstance:
 
     def alive(self) -> bool:
         return not (self._unloaded or self._lost)
+
+
+def _abandon(sent: asyncio.Task[HttpReply]) -> None:
+    """Nobody wants the answer to a request that may be on its way."""
+    if not sent.done():
+        sent.cancel()
+    elif not sent.cancelled() and sent.exception() is None:
+        sent.result().close()
 
 
 class OllamaReply:
