@@ -48,7 +48,7 @@ class Server:
         with log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "podium", "serve", "--port", "0", *self.arguments],
-                env={**os.environ, "PODIUM_HOME": str(self.home), **self.env},
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -61,6 +61,24 @@ class Server:
             time.sleep(0.01)
         self.kill()
         raise AssertionError("the gateway was not ready in time\n" + self.log())
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What programs of the user who runs it see."""
+        return {**os.environ, "PODIUM_HOME": str(self.home), **self.env}
+
+    def cli(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command as that user would."""
+        ran = subprocess.run(
+            [sys.executable, "-m", "podium", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == code, ran.stderr
+        return ran
 
     def log(self) -> str:
         return (self.home.parent / f"{self.home.name}.log").read_text(errors="replace")[-4000:]

@@ -158,12 +158,12 @@ def _located(problem: Problem, name: str, text: str, origins: Mapping[tuple[str,
 def _check(settings: Settings) -> list[Problem]:
     """Rules that the type of one key cannot express."""
     problems = []
-    if not is_loopback(settings.server.host):
+    if settings.server.auth == "off" and not is_loopback(settings.server.host):
         problems.append(
             Problem(
                 ("server", "host"),
-                f"{settings.server.host!r} is not a loopback address: without API keys everyone on the network "
-                "could use and control the models; use 127.0.0.1 and a tunnel or a proxy that authenticates",
+                f"{settings.server.host!r} is not a loopback address and auth is off: everyone on the network could use "
+                "and control the models; leave auth at auto and make keys, or use 127.0.0.1",
             )
         )
     problems += _check_pool(settings.pool)

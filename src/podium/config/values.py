@@ -40,7 +40,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 class Server:
     """Where and how the gateway listens. Changes need a restart."""
 
-    host: Annotated[str, Meta(description="Address to listen on; loopback only")] = "127.0.0.1"
+    host: Annotated[str, Meta(description="Address to listen on; one that is not loopback needs keys")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 picks a free one")] = 7636
     allowed_hosts: Annotated[
         tuple[str, ...], Meta(description="Host header values accepted beside localhost and the listening address")

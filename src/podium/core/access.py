@@ -29,8 +29,8 @@ USERS_POSTS = frozenset(
         "/api/v1/executions",
         "/api/v1/executions/batch",
         "/api/v1/executions/{execution_id}/complete",
-        "/api/v1/select",
-        "/api/v1/classify",
+        "/api/v1/tasks/{task}/choose",
+        "/api/v1/tasks/classify",
     }
 )
 """What users do about their own work, beside asking models."""

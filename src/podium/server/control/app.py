@@ -32,7 +32,7 @@ from podium.server.control import (
     tasks,
 )
 from podium.server.control.described import truthful
-from podium.server.control.guard import Admitted, authorise
+from podium.server.control.guard import PREFIX, Admitted, authorise
 from podium.server.doorman import Doorman
 from podium.server.rendering import render_error
 from podium.services.plane import Services
@@ -62,7 +62,7 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
         budgets.router,
         keys.router,
     ):
-        app.include_router(router, prefix="/api/v1", dependencies=[Depends(authorise)])
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(authorise)])
     app.include_router(insight.probes)
 
     @app.exception_handler(PodiumError)

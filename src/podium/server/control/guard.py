@@ -12,6 +12,11 @@ from podium.errors import Forbidden, PodiumError
 from podium.server.doorman import OWNER, Doorman
 from podium.server.rendering import render_error
 
+PREFIX = "/api/v1"
+"""Every route of the control plane that does something is under it."""
+SCOPED = (f"{PREFIX}/feedback", f"{PREFIX}/executions")
+"""What a key with a scope may use, besides models."""
+
 
 class Admitted:
     """Refuses a request whose key is missing or wrong; ``scope["state"]["principal"]`` says whose it is."""
@@ -38,12 +43,12 @@ class Admitted:
 async def authorise(request: Request) -> None:
     """A dependency of every route. Raises ``Forbidden``."""
     principal = getattr(request.state, "principal", None)
-    route = request.scope["route"]
-    role = needed(request.method, route.path)
+    template = PREFIX + request.scope["route"].path.removeprefix(PREFIX)  # a route may know its own part of it alone
+    role = needed(request.method, template)
     if role is None or principal is None:
         return
-    check(principal, role, f"{request.method} {route.path}")
-    if principal.limited and not route.path.startswith(("/api/v1/feedback", "/api/v1/executions")):
+    check(principal, role, f"{request.method} {template}")
+    if principal.limited and not template.startswith(SCOPED):
         raise Forbidden(
             f"the key {principal.name!r} is for some tasks or models only: it may ask them and send feedback, "
             "and see nothing else"

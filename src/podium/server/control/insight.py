@@ -100,14 +100,17 @@ async def doctor(services: ServicesDep) -> views.Json:
         if item.severity is Severity.PROBLEM:
             subject = "" if item.task is None else f"task {item.task}: "
             problems.append(f"{subject}{item.says}. What to do: {item.do}")
+    rows = dict(await services.store.counts())
+    used = bool(rows.get("outcomes"))
     steps = [] if active else ["podium models add NAME --gguf PATH", "podium models add NAME --url URL --remote ID"]
     if active:
-        steps = ['podium run "Hello"', "podium stats"]
+        steps = ["podium stats"] if used else ['podium run "Hello"', "podium stats"]
     return {
         "version": services.version,
         "host": views.host(facts),
+        "energy": cost_views.power(services.power()),
         "active_models": active,
-        "rows": dict(await services.store.counts()),
+        "rows": rows,
         "recorder": _recorder(services),
         "feedback": feedback.feedback_stats(services.recorder.feedback_stats()),
         "learning": learning.diagnosis(found),
