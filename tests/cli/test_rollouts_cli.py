@@ -21,6 +21,7 @@ import typer
 from podium.cli import main as entry
 from podium.cli import rollouts as command
 from podium.cli.swapping import limits_of, percent, seconds
+from podium.domain.rollout import RolloutState
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 from server import Server
@@ -91,8 +92,9 @@ def test_a_version_that_is_rolled_back_makes_waiting_fail_and_is_drawn(gateway: 
     with traffic(gateway, "bad", {"m@a": 0.9, "m@b": 0.1}):
         code, out, err = podium("swap", "bad", "m@b", "--gradual", *SLOW, "--reason", "smaller", "--wait")
     assert code == 1
-    assert "bad: rolled back" in out
+    assert out == "bad: rolled back\n"
     assert "canary 25 %" in err
+    assert err.count("m@b is worse") == 1, "the cause is said once"
     assert "podium: m@b did not take over bad: m@b is worse: mean quality" in err
     code, out, _ = podium("rollouts", "show", "bad")
     assert code == 0
@@ -174,6 +176,24 @@ def on_canary(podium: Run, name: str) -> None:
         assert time.monotonic() < deadline, "no traffic moved"
 
 
+def test_a_task_names_its_open_rollout_and_that_is_rolled_back_by_hand(podium: Run):
+    ok(podium, "swap", "hand", "m@a")
+    made = ok(podium, "swap", "hand", "m@b", "--gradual", *SLOW)["id"]
+    code, out, _ = podium("tasks", "show", "hand")
+    assert code == 0
+    assert re.search(rf"^rollout +{made}: m@b, ", out, re.MULTILINE), out
+    assert ok(podium, "tasks", "show", "hand")["rollout"] == made
+    assert {one["id"] for one in ok(podium, "rollouts", "ls", "--state", "open")["rollouts"]} >= {made}
+    code, out, _ = podium("rollouts", "rollback", "hand", "--reason", "by hand")
+    assert (code, "rolled back, 0 %" in out) == (0, True), out
+    assert podium("rollouts", "rollback", made)[0] == 1, "it has ended"
+    assert ok(podium, "tasks", "show", "hand")["rollout"] is None
+
+
+def test_every_state_can_be_asked_for():
+    assert {one.value for one in command.State} == {"open", *RolloutState}
+
+
 def test_empty_lists_say_what_to_do_next(home: Path, podium: Run, monkeypatch: pytest.MonkeyPatch):
     code, out, err = podium("rollouts", "ls", "--task", "never")
     assert (code, out) == (0, "")
@@ -198,7 +218,8 @@ def test_empty_lists_say_what_to_do_next(home: Path, podium: Run, monkeypatch: p
         (("swap", "t", "nobody@1", "--gradual"), 1, "nobody"),
         (("rollouts", "show", "nobody"), 1, "podium rollouts ls"),
         (("rollouts", "report", "nobody", "-o", "x.gif"), 2, ".svg"),
-        (("rollouts", "ls", "--state", "asleep"), 1, "state"),
+        (("rollouts", "ls", "--state", "asleep"), 2, "'open'"),
+        (("schedules", "add", "t", "m@b"), 2, "--low-traffic"),
     ],
 )
 def test_wrong_usage_says_what_is_wrong(podium: Run, arguments: tuple[str, ...], code: int, word: str):

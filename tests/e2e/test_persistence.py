@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -89,3 +94,21 @@ def test_a_second_gateway_on_the_same_home_is_refused_with_the_way_out(tmp_path:
             Server(tmp_path / "home").start()
     finally:
         server.stop()
+
+
+def test_a_command_waits_for_the_server_that_is_just_starting(tmp_path: Path):
+    home = tmp_path / "home"
+    (home / "run").mkdir(parents=True)
+    with (home / "podium.lock").open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        environment = {**os.environ, "PODIUM_HOME": str(home)}
+        environment.pop("PODIUM_URL", None)
+        command = subprocess.Popen(
+            [sys.executable, "-m", "podium", "models", "ls", "--json"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert command.stderr is not None
+        assert "waiting until it answers or ends" in command.stderr.readline()
+        assert command.poll() is None
+    out, err = command.communicate(timeout=60)
+    assert (command.returncode, json.loads(out)["models"]) == (0, []), err

@@ -39,6 +39,22 @@ class Curve(StrEnum):
     ENERGY = "energy"
 
 
+class State(StrEnum):
+    """Which rollouts are listed."""
+
+    OPEN = "open"
+    REQUESTED = "requested"
+    VALIDATING = "validating"
+    WARMING = "warming"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    PAUSED = "paused"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
 Drawn = Annotated[Curve | None, typer.Option("--metric", help="Draw this one instead of the one that says most.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; the default where nothing else works.")]
 
@@ -46,13 +62,13 @@ Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; the 
 @app.command()
 def ls(
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only in this state; `open`: all that have not ended.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state; `open`: all that have not ended.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     offset: Annotated[int, typer.Option(min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """List rollouts, newest first."""
-    found = ask(lambda podium: podium.rollouts.ls(task, state=state, limit=limit, offset=offset))
+    found = ask(lambda podium: podium.rollouts.ls(task, state=state and state.value, limit=limit, offset=offset))
     if as_json:
         output.emit_json({"rollouts": found})
         return
@@ -125,6 +141,12 @@ def promote(rollout: Id, reason: Reason = "", as_json: AsJson = False) -> None:
 def abort(rollout: Id, reason: Reason = "", as_json: AsJson = False) -> None:
     """End it without a verdict; the old version serves on."""
     _order(rollout, lambda rollouts, name: rollouts.abort(name, reason=reason), as_json)
+
+
+@app.command()
+def rollback(rollout: Id, reason: Reason = "", as_json: AsJson = False) -> None:
+    """End it as a failure of the new version; the old one serves on."""
+    _order(rollout, lambda rollouts, name: rollouts.rollback(name, reason=reason), as_json)
 
 
 def _order(rollout: str, order: Callable[[Rollouts, str], Any], as_json: bool) -> None:

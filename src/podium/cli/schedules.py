@@ -65,6 +65,8 @@ def add(
     given |= {"repeat": True} if repeat else {}
     if now and given:
         raise InvalidRequest(f"--now goes without --{next(iter(given)).replace('_', '-')}", param="now")
+    if not now and not given.keys() & {"cron", "window", "at", "low_traffic"}:
+        raise typer.BadParameter("say when: --at TIME, --cron RULE, --window NAME, --low-traffic, or --now")
     route = "/api/v1/swaps/batch" if now else _ROUTE
     made = ask(lambda podium: podium.call("POST", route, body if now else {**body, **given}))
     show_one(made, as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from podium.client import Podium
 
 T = TypeVar("T")
+HOLDER_S, LOOK_S = 20.0, 0.2
+"""How long a command waits for the process that holds its home, and how often it looks."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file instead of the home's.")]
 
@@ -21,12 +24,28 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration
 @contextlib.asynccontextmanager
 async def gateway(*, embed: bool = True) -> AsyncIterator[Podium]:
     """The server of ``PODIUM_URL`` or of this home; with ``embed`` and without a server, one in this process."""
-    from podium.client import Podium, find_server  # noqa: PLC0415 - keeps `podium --help` fast
+    async with contextlib.AsyncExitStack() as stack:
+        yield await _opened(stack, embed)
 
-    url = find_server()
-    opened = Podium.open(actor="cli") if url is None and embed else Podium.connect(url, actor="cli")
-    async with opened as podium:
-        yield podium
+
+async def _opened(stack: contextlib.AsyncExitStack, embed: bool) -> Podium:
+    """A home that another process holds is waited for: a server that starts answers soon, a command ends soon."""
+    from podium.client import Podium, find_server  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.errors import ConfigError  # noqa: PLC0415 - same
+
+    deadline = time.monotonic() + HOLDER_S
+    told = False
+    while (url := find_server()) is None and embed:
+        try:
+            return await stack.enter_async_context(Podium.open(actor="cli"))
+        except ConfigError as error:
+            if error.code != "home_in_use" or time.monotonic() > deadline:
+                raise
+        if not told:
+            typer.echo("another Podium holds this home; waiting until it answers or ends …", err=True)
+            told = True
+        await asyncio.sleep(LOOK_S)
+    return await stack.enter_async_context(Podium.connect(url, actor="cli"))
 
 
 def ask(work: Callable[[Podium], Awaitable[T]], *, embed: bool = True) -> T:

@@ -162,18 +162,27 @@ def rollout(
         told = 0
         async for found in podium.rollouts.follow(name):
             for one in found["steps"][told:]:
-                why = f": {one['reason']}" if one["reason"] else ""
+                last = one["after"] in ("failed", "rolled_back", "aborted")  # the cause is said once, at the end
+                why = f": {one['reason']}" if one["reason"] and not last else ""
                 output.note(f"{one['after'].replace('_', ' ')} {100 * one['share']:.3g} %{why}")
             told = len(found["steps"])
         return await podium.rollouts.show(name)
 
     done = ask(work)
+    _came(done, wait=wait, as_json=as_json)
+
+
+def _came(done: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Say what came of it; exit 1 when it was followed and did not go well."""
     item = done["rollout"] if wait else done
+    failed = wait and item["state"] != "promoted" and not item["concluded"]
     if as_json:
         output.emit_json(done)
+    elif failed:
+        output.say(f"{item['task']}: {item['state'].replace('_', ' ')}")
     else:
         output.say(item["id"] if not wait else f"{item['task']}: {done['says']}")
-    if wait and item["state"] != "promoted" and not item["concluded"]:
+    if failed:
         raise fail(f"{item['candidate']} did not take over {item['task']}: {item['ending']}")
 
 

@@ -55,15 +55,20 @@ def samples(task: dict[str, Any]) -> int:
 def show(task: Task, as_json: AsJson = False) -> None:
     """One task: criteria, binding, and what each version showed on it."""
 
-    async def work(podium: Podium) -> tuple[dict[str, Any], dict[str, Any]]:
-        return await podium.task(task), await podium.classifier()
+    async def work(podium: Podium) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+        found = await podium.task(task)
+        return found, await podium.classifier(), await podium.rollouts.ls(task, state="open", limit=1)
 
-    one, learned = ask(work)
+    one, learned, rollouts = ask(work)
+    rollout = rollouts[0] if rollouts else None
     if as_json:
-        output.emit_json({**one, "recognition": learned["tasks"].get(task)})
+        output.emit_json({**one, "recognition": learned["tasks"].get(task), "rollout": rollout and rollout["id"]})
         return
     previous = one["binding"]["previous"] if one["binding"] else []
     plain = {"task": one["task"], "served by": one["bound_to"] or "selected per request", "before it": previous}
+    if rollout is not None:
+        state = "concluded" if rollout["concluded"] else rollout["state"].replace("_", " ")
+        plain["rollout"] = f"{rollout['id']}: {rollout['candidate']}, {state}, {100 * rollout['share']:.3g} %"
     output.facts({**plain, "strategy": one["strategy"], "criteria": limits(one["criteria"]), "words": one["keywords"]})
     output.facts(classification.facts_of(learned, task))
     names = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")

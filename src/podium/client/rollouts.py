@@ -55,6 +55,10 @@ class Rollouts:
         """End it; the old version serves on and the candidate is not blamed."""
         return await self._order(rollout_id, "abort", reason)
 
+    async def rollback(self, rollout_id: str, *, reason: str = "") -> Json:
+        """End it; the old version serves on and the candidate is barred until there is new evidence of it."""
+        return await self._order(rollout_id, "rollback", reason)
+
     async def _order(self, rollout_id: str, order: str, reason: str) -> Json:
         return await self._podium.call("POST", f"{_path(rollout_id)}/{order}", {"reason": reason})
 

@@ -15,6 +15,8 @@ from podium.core.rollout import enter, fail, first_state
 from podium.core.rollout_moves import move_to
 from podium.core.rollout_validation import doubt
 from podium.core.rollout_validation import verdict as verdict_on
+from podium.domain.directive import Directive
+from podium.domain.instance import InstanceState
 from podium.domain.model import Lifecycle
 from podium.domain.rollout import Rollout, RolloutPlan, RolloutState, Validation
 from podium.domain.swap import Compatibility
@@ -70,8 +72,11 @@ class Preparing:
             driven.work = asyncio.create_task(self._run(driven), name=f"podium-{driven.rollout.id}")
 
     async def _run(self, driven: Driven) -> None:
+        was_loaded = self._loaded(driven.rollout.candidate)
         try:
             await self._prepare(driven)
+            if driven.rollout.state is S.FAILED and not was_loaded:
+                await self._put_away(driven.rollout)
         except StoreError as error:
             _log.warning("a rollout waits for the store", rollout=driven.rollout.id, error=error.message)
             driven.retry_at = self._clock.monotonic() + STORE_RETRY_S
@@ -80,6 +85,19 @@ class Preparing:
         except Exception:  # noqa: BLE001 - one rollout must not stand in the way of the others; it is logged
             _log.exception("a rollout could not be prepared", rollout=driven.rollout.id)
             driven.retry_at = self._clock.monotonic() + STORE_RETRY_S
+
+    def _loaded(self, ref: str) -> bool:
+        there = (InstanceState.LOADING, InstanceState.READY)
+        return any(view.ref == ref and view.state in there for view in self._pool.views())
+
+    async def _put_away(self, rollout: Rollout) -> None:
+        """A candidate that failed, and was loaded for that alone, takes no memory any longer."""
+        ref = rollout.candidate
+        version = self._registry.find(ref)
+        wanted = version is not None and version.status is Lifecycle.ACTIVE
+        wanted |= bool(self._swapper.tasks_of(ref)) or self._pool.directive(ref) != Directive()
+        if not wanted and all(driven.rollout.candidate != ref for driven in self._transitions.all()):
+            await self._pool.unload(ref, reason=f"rollout {rollout.id} failed")
 
     async def _prepare(self, driven: Driven) -> None:
         while True:

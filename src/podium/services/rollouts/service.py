@@ -179,13 +179,17 @@ class Rollouts:
         )
 
     async def done(self, rollout_id: str, timeout_s: float | None = None) -> Rollout:
-        """Wait for its end, for at most ``timeout_s``; then it comes back as it is. Raises ``NotFound``."""
+        """Wait for its end, or until it was compared and moves nothing by itself, for at most ``timeout_s``; then it comes
+        back as it is. Raises ``NotFound``.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while (await self.find(rollout_id)).open:
+                while (found := await self.find(rollout_id)).open and not found.concluded:
                     driven = self._transitions.get(rollout_id)
                     if driven is not None:
-                        await driven.ended.wait()
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(LOOK_S):
+                                await driven.ended.wait()
                     else:
                         await asyncio.sleep(LOOK_S)
         return await self.find(rollout_id)
