@@ -152,7 +152,9 @@ def commands() -> list[str]:
     found = []
     for name, command in root.commands.items():
         inner = getattr(command, "commands", None)
-        found += [f"podium {name} {sub}" for sub in inner] if inner else [f"podium {name}"]
+        found += [f"podium {name} {sub}" for sub in inner or ()]
+        if not inner or command.invoke_without_command:
+            found.append(f"podium {name}")
     return found
 
 
