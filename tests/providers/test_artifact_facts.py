@@ -220,6 +220,24 @@ async def test_onnx_is_described_by_its_genai_config(provider, tmp_path):
     await refused(provider, tmp_path / "mine", "model.onnx is missing")
 
 
+async def test_a_library_that_an_onnx_model_brings_is_not_loaded_unless_it_is_allowed(provider, tmp_path):
+    folder = onnx(tmp_path / "mine")
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["model"]["decoder"]["session_options"] = {"custom_ops_library": "evil.so"}
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    await refused(provider, folder, "custom_ops_library")
+    assert (await provider.inspect(source(folder, trust_remote_code=True))).context_length == 2048
+
+
+async def test_an_onnx_graph_outside_of_the_folder_is_not_found(provider, tmp_path):
+    folder = onnx(tmp_path / "mine")
+    (tmp_path / "outside.onnx").write_bytes(b"graph")
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["model"]["decoder"]["filename"] = "../outside.onnx"
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    await refused(provider, folder, r"\.\./outside.onnx is missing")
+
+
 async def test_a_gguf_file_in_a_folder_goes_to_llama_cpp(provider, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()

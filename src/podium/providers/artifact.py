@@ -82,7 +82,7 @@ class ArtifactProvider:
 
     async def inspect(self, source: Source) -> Facts:
         """Read the folder and check the settings. Raises ``InvalidRequest``."""
-        if (gguf := _as_gguf(source)) is not None:
+        if (gguf := await asyncio.to_thread(_as_gguf, source)) is not None:
             return await self._llamacpp.inspect(gguf)
         settings = read_settings(source, Settings)
         if settings.python is not None:
@@ -196,7 +196,13 @@ class ArtifactProvider:
 def _read(source: Source, settings: Settings) -> Artifact:
     folder = read_folder(source.location)
     framework = settings.framework or detect(folder)
-    return read_artifact(folder, framework, allow_pickle=settings.allow_pickle, embedding=settings.embedding)
+    return read_artifact(
+        folder,
+        framework,
+        allow_pickle=settings.allow_pickle,
+        trust_code=settings.trust_remote_code,
+        embedding=settings.embedding,
+    )
 
 
 def _as_gguf(source: Source) -> Source | None:

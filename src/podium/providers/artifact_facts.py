@@ -39,15 +39,15 @@ class Artifact:
     embedding: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
     """``search`` of a ``genai_config.json``."""
-    own_code: bool = False
-    """Whether its config names Python code of its own."""
 
 
-def read_artifact(folder: Folder, framework: Framework, *, allow_pickle: bool, embedding: bool | None) -> Artifact:
+def read_artifact(
+    folder: Folder, framework: Framework, *, allow_pickle: bool, trust_code: bool, embedding: bool | None
+) -> Artifact:
     """Raises ``InvalidRequest`` saying what is missing, damaged or not allowed."""
     match framework:
         case Framework.ONNX:
-            made = _onnx(folder)
+            made = _onnx(folder, trust_code=trust_code)
         case Framework.COREML:
             made = _coreml(folder)
         case _:
@@ -115,13 +115,18 @@ def _transformers(folder: Folder, framework: Framework, *, allow_pickle: bool, e
         facts=facts,
         weights=weights,
         embedding=embeds,
-        own_code="auto_map" in config,
     )
 
 
-def _onnx(folder: Folder) -> Artifact:
+def _onnx(folder: Folder, *, trust_code: bool) -> Artifact:
     folder.need(["genai_config.json"], "onnxruntime-genai's model builder writes it")
-    model = folder.json("genai_config.json").get("model")
+    config = folder.json("genai_config.json")
+    if not trust_code and (named := _libraries(config)):
+        raise refuse(
+            f"genai_config.json names {named[0]!r}, a library of the model's own, which may do whatever you can; if you "
+            "trust it register the model with trust_remote_code=true"
+        )
+    model = config.get("model")
     decoder = model.get("decoder") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(decoder, dict):
         raise refuse("genai_config.json describes no model with a decoder")
@@ -139,7 +144,7 @@ def _onnx(folder: Folder) -> Artifact:
         head_width=_count(decoder.get("head_size")),
     )
     template = chat_template(folder)
-    search = folder.json("genai_config.json").get("search")
+    search = config.get("search")
     facts = Facts(
         digest="",
         architecture=_text(model.get("type")),
@@ -156,6 +161,19 @@ def _onnx(folder: Folder) -> Artifact:
         weights=weights,
         search=search if isinstance(search, dict) else {},
     )
+
+
+def _libraries(config: object) -> list[str]:
+    """Keys anywhere in a config that name a library to load (``custom_ops_library``)."""
+    found, pending = [], [config]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            found += [key for key, item in value.items() if "library" in key and item]
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+    return found
 
 
 def _coreml(folder: Folder) -> Artifact:
