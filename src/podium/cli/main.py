@@ -28,6 +28,7 @@ from podium.cli import (
     judged,
     judging,
     keys,
+    model_sets,
     models,
     pool,
     rollouts,
@@ -64,6 +65,7 @@ def root(
 app.command()(answers.run)
 app.command()(serving.serve)
 app.add_typer(models.app, name="models")
+models.app.command("add-set")(model_sets.add_set)
 models.app.command()(importing.scan)
 models.app.command("import")(importing.import_)
 models.app.command()(importing.alias)

@@ -16,7 +16,7 @@ from podium.cli.session import AsJson, ask, fail, gateway
 from podium.domain.model import Category, Lifecycle
 
 if TYPE_CHECKING:
-    from podium.providers.ollama_api import Listed
+    from podium.providers.ollama_api import Listed, OllamaServer, Progress
 
 app = typer.Typer(help="Register models and see what is registered.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -150,9 +150,17 @@ def pull(
 
 
 async def _pull(tag: str, host: str | None) -> Listed:
-    """Every step once on stderr, every tenth of a download."""
-    from podium.providers.ollama_api import OllamaServer, Progress, host_url  # noqa: PLC0415 - keeps `--help` fast
+    from podium.providers.ollama_api import OllamaServer, host_url  # noqa: PLC0415 - keeps `--help` fast
 
+    server = OllamaServer(host_url(host, os.environ))
+    try:
+        return await pull_tag(server, tag)
+    finally:
+        await server.aclose()
+
+
+async def pull_tag(server: OllamaServer, tag: str) -> Listed:
+    """Every step once on stderr, every tenth of a download; the row of what came. Raises ``ProviderError``."""
     said: set[str] = set()
 
     def show(step: Progress) -> None:
@@ -163,12 +171,8 @@ async def _pull(tag: str, host: str | None) -> Listed:
             said.add(line)
             output.note(f"  {line}")
 
-    server = OllamaServer(host_url(host, os.environ))
-    try:
-        await server.pull(tag, show)
-        row = await server.find(tag)
-    finally:
-        await server.aclose()
+    await server.pull(tag, show)
+    row = await server.find(tag)
     if row is None:
         raise fail(f"Ollama pulled {tag} and does not list it")
     return row
