@@ -118,6 +118,8 @@ def _deployment(
     model = params.text("model")
     name = group.data if group is not None else None
     if name is None or model is None:
+        params.rest(("model", "api_base", "api_key"))
+        own.rest(("model_name", "litellm_params", "model_info"))
         report.note("needs model_name and litellm_params.model", where, row.line, wrong=True)
         return None
     where = f"model_list[{number}] {name}"

@@ -6,6 +6,7 @@ Needs the package ``pyyaml``; values are those of YAML's core types. Knows nothi
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,16 @@ MOST_BYTES = 2 * 1024 * 1024
 MOST_VALUES = 50_000
 """Values of a file, those that aliases repeat counted each time."""
 DEEPEST = 50
+MOST_BRACKETS = 200
+_BRACKET = re.compile(r"[\[\]{}]")
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = "tag:yaml.org,2002:"
+_KINDS = frozenset({"str", "int", "float", "bool", "null", "seq", "map", "merge", "timestamp", "value"})
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value and the line it stands in, from 1. ``data`` is a plain value, a list of ``Value``, or ``Table``."""
+    """One value and the line it stands in, from 1; of an entry that of its key. ``data`` is a plain value, a list of ``Value``, or ``Table``."""
 
     data: Any
     line: int
@@ -63,6 +67,7 @@ def read_yaml(path: Path, say: Callable[[str, int], None]) -> Value:
 def parse_yaml(text: str, name: str, say: Callable[[str, int], None]) -> Value:
     """As ``read_yaml``, of a text."""
     yaml = _library()
+    _refuse_depths(text, name)
     try:
         loader = yaml.SafeLoader(text)
         try:
@@ -102,12 +107,15 @@ class _Reader:
             )
         if depth > DEEPEST:
             raise InvalidRequest(f"{self._name}:{line}: values are nested deeper than {DEEPEST} levels")
+        kind = node.tag.removeprefix(_PLAIN)
+        if kind not in _KINDS:
+            raise InvalidRequest(f"{self._name}:{line}: the tag {node.tag[:60]!r} is not read; write a plain value")
         if isinstance(node, self._yaml.MappingNode):
             return Value(self._table(node, depth), line)
         if isinstance(node, self._yaml.SequenceNode):
             return Value([self.read(each, depth + 1) for each in node.value], line)
-        if not node.tag.startswith(_PLAIN):
-            raise InvalidRequest(f"{self._name}:{line}: the tag {node.tag[:40]!r} is not read; write a plain value")
+        if kind == "timestamp":
+            return Value(node.value, line)
         try:
             return Value(self._loader.construct_object(node), line)
         except ValueError as error:
@@ -131,8 +139,20 @@ class _Reader:
             if key in table:
                 self._say(f"{key!r} stands here a second time; the first one counts", line)
                 continue
-            table[key] = self.read(value_node, depth + 1)
+            table[key] = Value(self.read(value_node, depth + 1).data, line)
         return {**merged, **table}
+
+
+def _refuse_depths(text: str, name: str) -> None:
+    """Many open brackets take the library's scanner time that grows with their square."""
+    depth = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        for each in _BRACKET.findall(line):
+            depth = depth + 1 if each in "[{" else max(0, depth - 1)
+            if depth > MOST_BRACKETS:
+                raise InvalidRequest(
+                    f"{name}:{number}: more than {MOST_BRACKETS} brackets are open; this is no configuration"
+                )
 
 
 def table_in(value: Value | None) -> Mapping[str, Value]:
