@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from podium.providers import artifact, command, llamacpp, ollama, openai_compatible
+from podium.providers import anthropic, artifact, command, llamacpp, ollama, openai_compatible
 from podium.providers.script import FaultKind, read_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,6 +36,7 @@ def test_every_provider_has_a_row_and_a_section():
         ("command", command.Settings),
         ("ollama", ollama.Settings),
         ("openai", openai_compatible.Settings),
+        ("anthropic", anthropic.Settings),
     ],
 )
 def test_every_setting_has_a_row_with_its_default(name, settings):
