@@ -98,8 +98,18 @@ def test_a_driver_that_does_not_answer_or_lists_nothing_is_a_reason_not_a_crash(
 def test_an_apple_silicon_mac_has_metal(monkeypatch):
     monkeypatch.setattr(host.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(host.platform, "machine", lambda: "arm64")
+    printed = {"system_profiler": "system_profiler_m3.json", "sysctl": "sysctl_m3.txt"}
+    folder = Path(__file__).parent / "data" / "hardware"
+    monkeypatch.setattr(
+        host.accelerators,
+        "_said",
+        lambda command: (folder / printed[command[0]]).read_text() if command[0] in printed else None,
+    )
     (device,) = [each for each in Host().facts().accelerators if each.kind == "metal"]
-    assert device.memory_bytes == Host().facts().memory_bytes
+    assert (device.name, device.memory_bytes) == ("Apple M3 Max", 64 * GB)
+    facts = Host().facts()
+    assert [step.backend for step in facts.plan.steps] == ["metal", "cpu"]
+    assert "NEON" in facts.cpu_features
 
 
 @pytest.mark.requirement("POOL-2", "PRV-8")

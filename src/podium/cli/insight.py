@@ -136,6 +136,16 @@ def finding(item: Mapping[str, Any]) -> str:
     return f"{subject}{item['says']}. What to do: {item['do']}"
 
 
+def _hardware(host: Mapping[str, Any], energy: Mapping[str, Any]) -> None:
+    """The evidence for each device, the order they would be used in, and where energy is read."""
+    for one in host["accelerators"]:
+        output.say(f"{one['kind']} {one['name']}: {one['evidence']}")
+    for place, step in enumerate((host["plan"] or {"steps": ()})["steps"]):
+        order = "a model would run on" if place == 0 else "else on"
+        output.say(f"{order} {step['backend']} in {step['precision']}: {step['why']}")
+    output.say(f"energy: {energy['source']}" if energy["joules"] else f"no energy: {energy['reason']}")
+
+
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine has, what is wrong, and what to do next."""
     found = ask(lambda podium: podium.doctor())
@@ -149,11 +159,13 @@ def doctor(as_json: AsJson = False) -> None:
             "processor": host["cpu_model"],
             "cores": f"{output.cell(host['cores_physical'])} physical, {host['cores_logical']} logical",
             "memory": f"{host['memory_mb']} MB, {host['memory_available_mb']} MB free",
+            "instructions": host["cpu_features"] or "none that matter",
             "accelerators": [f"{one['kind']} {one['name']}" for one in host["accelerators"]] or "none found",
             "active models": found["active_models"],
             "records": found["rows"],
         }
     )
+    _hardware(host, found["energy"])
     for name, why in host["unavailable"].items():
         output.say(f"no {name}: {why}")
     for server in found.get("servers", ()):

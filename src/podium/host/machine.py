@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes.util
 import platform
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import psutil
 
 from podium import nvml
-from podium.host import power
+from podium.core.hardware_plan import plan
+from podium.domain.hardware import Found
+from podium.host import accelerators, power, readings
 from podium.ports import RAM, Accelerator, HostFacts
 
 CPU = "cpu"
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
+PROBES: tuple[tuple[tuple[str, ...], Callable[[], accelerators.Probed]], ...] = (
+    (("cuda",), accelerators.nvidia),
+    (("rocm",), accelerators.amd),
+    (("vulkan",), accelerators.vulkan),
+    (("metal", "ane"), accelerators.apple),
+)
 
 
 class Host:
@@ -25,13 +33,17 @@ class Host:
     def facts(self) -> HostFacts:
         """Everything ``podium doctor`` shows. Takes up to a second when drivers have to be asked."""
         memory = psutil.virtual_memory()
-        found: list[Accelerator] = []
         missing: list[tuple[str, str]] = []
-        for kind, probe in (("cuda", _nvidia), ("rocm", _amd), ("vulkan", _vulkan), ("metal", _metal)):
-            devices, reason = probe()
-            found += devices
-            if reason is not None:
-                missing.append((kind, reason))
+        devices: list[Found] = []
+        for kinds, probe in PROBES:
+            there, reason = probe()
+            devices += there
+            missing += [(kind, reason) for kind in kinds if reason is not None]
+        found = [
+            Accelerator(kind=one.backend, name=one.name, memory_bytes=one.memory_bytes, evidence=one.evidence)
+            for one in devices
+        ]
+        flags = accelerators.cpu_features()
         no_counter = power.why_no_counter()
         if no_counter is not None:
             missing.append(("energy", no_counter))
@@ -42,6 +54,8 @@ class Host:
             memory_bytes=memory.total,
             memory_available_bytes=memory.available,
             accelerators=tuple(found),
+            cpu_features=readings.feature_names(flags),
+            plan=plan(devices, cpu_features=flags),
             unavailable=tuple(missing),
         )
 
@@ -66,10 +80,19 @@ class Host:
         """Kinds of hardware a model may run on here: always ``cpu``, and what was really found."""
         return frozenset({CPU, *_kinds()})
 
+    def accelerators(self) -> tuple[Accelerator, ...]:
+        """What there is now, without anything that takes long: no tool is started but where only one can tell."""
+        probes = (accelerators.nvidia, accelerators.amd, accelerators.apple)
+        return tuple(
+            Accelerator(kind=one.backend, name=one.name, memory_bytes=one.memory_bytes, evidence=one.evidence)
+            for probe in probes
+            for one in probe()[0]
+        )
+
 
 @cache
 def _kinds() -> frozenset[str]:
-    return frozenset(device.kind for probe in (_nvidia, _amd, _metal) for device in probe()[0])
+    return frozenset(one.kind for one in Host().accelerators())
 
 
 def _meminfo(name: bytes) -> int | None:
@@ -117,78 +140,6 @@ def _cgroup_folders() -> list[Path]:
                 own = _CGROUPS / line[3:].strip("/")
                 return [own, *(each for each in own.parents if each.is_relative_to(_CGROUPS))]
     return []
-
-
-Found = tuple[list[Accelerator], str | None]
-
-
-def _nvidia() -> Found:
-    if not nvml.has_driver():
-        return [], "no NVIDIA driver: neither /dev/nvidiactl nor nvidia-smi"
-    try:
-        import pynvml  # noqa: PLC0415 - an optional dependency, needed only where there is a driver
-    except ImportError:
-        return [], "an NVIDIA driver is there, but nvidia-ml-py is not: pip install nvidia-ml-py"
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return [], f"NVML does not answer: {error}"
-    try:
-        devices = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            name = pynvml.nvmlDeviceGetName(handle)
-            devices.append(
-                Accelerator(
-                    kind="cuda",
-                    name=name if isinstance(name, str) else name.decode(),
-                    memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-                    evidence=f"NVML device {index}",
-                )
-            )
-    except pynvml.NVMLError as error:
-        return [], f"NVML does not say what there is: {error}"
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-    return devices, None if devices else "NVML lists no device"
-
-
-def _amd() -> Found:
-    devices = []
-    for node in sorted(Path("/sys/class/kfd/kfd/topology/nodes").glob("*")):
-        with contextlib.suppress(OSError, ValueError):
-            facts = dict(line.split(None, 1) for line in (node / "properties").read_text().splitlines())
-            if int(facts.get("simd_count", 0)) > 0:
-                bank = dict(line.split(None, 1) for line in (node / "mem_banks/0/properties").read_text().splitlines())
-                devices.append(
-                    Accelerator(
-                        kind="rocm",
-                        name=(node / "name").read_text().strip() or f"gfx target {facts.get('gfx_target_version')}",
-                        memory_bytes=int(bank["size_in_bytes"]),
-                        evidence=str(node),
-                    )
-                )
-    return devices, None if devices else "no AMD GPU node under /sys/class/kfd"
-
-
-def _vulkan() -> Found:
-    if ctypes.util.find_library("vulkan") is None:
-        return [], "no Vulkan loader (libvulkan) is installed"
-    return [], "a Vulkan loader is installed; whether a device works is not probed yet"
-
-
-def _metal() -> Found:
-    if platform.system() != "Darwin" or platform.machine() != "arm64":
-        return [], "not an Apple silicon Mac"
-    return [
-        Accelerator(
-            kind="metal",
-            name=_cpu_model() or "Apple silicon",
-            memory_bytes=psutil.virtual_memory().total,
-            evidence="macOS on arm64, which always has Metal; memory is shared with the CPU",
-        )
-    ], None
 
 
 def _cpu_model() -> str | None:

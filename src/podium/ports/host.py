@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from podium.core.hardware_plan import HardwarePlan
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
@@ -28,12 +30,20 @@ class HostFacts:
     accelerators: tuple[Accelerator, ...]
     unavailable: tuple[tuple[str, str], ...]
     """(what was looked for, why it is not usable)."""
+    cpu_features: tuple[str, ...] = ()
+    """Instructions that matter for models, such as AVX2 or NEON."""
+    plan: HardwarePlan | None = None
+    """Where a GGUF would be run, best first."""
 
 
 class HostProbe(Protocol):
     """Reads the machine."""
 
     def facts(self) -> HostFacts: ...
+
+    def accelerators(self) -> tuple[Accelerator, ...]:
+        """What there is now; cheap enough for every few seconds."""
+        ...
 
     def devices(self) -> tuple[tuple[str, int], ...]:
         """Where models can be kept: (id, total bytes), ``RAM`` first. A container's limit counts as its total."""

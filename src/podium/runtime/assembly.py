@@ -146,6 +146,7 @@ class Parts:
             cost_profiles=cost_profiles(base, serving.pool),
             exports=Exports(base.store, lambda: export_key(base.config.home, os.environ)),
             webhooks=base.webhooks,
+            power=base.power.cpu,
             providers=base.catalogue.get,
             provider_problems=lambda: base.catalogue.problems,
             reload=self._reread,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from podium.core.energy import CpuPower
 from podium.core.spending import together
 from podium.domain.cost import METERED, Cost, Operation, SpentRow
 
@@ -77,3 +78,8 @@ def spent(rows: Iterable[SpentRow]) -> Json:
             "price_usd": total.price_samples,
         },
     }
+
+
+def power(item: CpuPower) -> Json:
+    """What a CPU second costs here, and how that is known."""
+    return {name: getattr(item, name) for name in type(item).__slots__}

@@ -221,4 +221,11 @@ def host(facts: HostFacts) -> Json:
         "memory_available_mb": facts.memory_available_bytes // 1048576,
         "accelerators": [{name: getattr(item, name) for name in type(item).__slots__} for item in facts.accelerators],
         "unavailable": dict(facts.unavailable),
+        "cpu_features": list(facts.cpu_features),
+        "plan": None
+        if facts.plan is None
+        else {
+            "steps": [{name: getattr(step, name) for name in type(step).__slots__} for step in facts.plan.steps],
+            "left_out": dict(facts.plan.left_out),
+        },
     }

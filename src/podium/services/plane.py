@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from podium.core.energy import CpuPower
 from podium.ports import Clock, CostStore, EventLog, HostProbe, Provider, Store
 from podium.services.alerts import Alerts
 from podium.services.automation import Automation
@@ -60,6 +61,7 @@ class Services:
     costs: CostStore
     cost_profiles: CostProfiles
     host: HostProbe
+    power: Callable[[], CpuPower]
     clock: Clock
     events: EventBus
     event_log: EventLog
