@@ -73,7 +73,7 @@ def test_every_route_of_the_document_has_a_rule_and_keeps_it(guarded: Guarded) -
     assert guarded.as_role(None, "GET", "/api/v1/events").status == 401
     for path in PUBLIC:
         assert guarded.as_role(None, "GET", path).status == 200
-    for path in ("/", "/openapi.json"):
+    for path in ("/", "/openapi.json", "/metrics"):
         assert guarded.as_role(None, "GET", path).status == 401
 
 
@@ -140,3 +140,17 @@ def test_another_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None
     ran = subprocess.run(command, env=Server(home).environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 1
     assert "podium keys create --role admin" in ran.stderr
+
+
+@pytest.mark.requirement("OPS-7")
+def test_metrics_count_what_was_answered_and_are_for_viewers(guarded: Guarded) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    assert guarded.as_role("user", "POST", "/v1/chat/completions", body, **{"x-podium-task": "counted"}).status == 200
+    page = guarded.as_role("viewer", "GET", "/metrics")
+    assert page.status == 200
+    assert page.headers["content-type"].startswith("text/plain")
+    text = page.body.decode()
+    assert 'podium_requests_total{model="m@1",result="ok",task="counted"} 1.0' in text
+    for name in ("podium_instances", "podium_record_pending_rows", "podium_findings", "podium_feedback_unjoined_total"):
+        assert f"# TYPE {name.removesuffix('_total')}" in text.replace("_total ", " "), name
+    assert not any(key in text for key in guarded.keys.values())

@@ -22,6 +22,7 @@ from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
 from podium.server.doorman import Doorman
+from podium.server.metrics import Metrics
 from podium.server.openai import DataPlane
 from podium.services.alerts import Alerts
 from podium.services.budgeting import Budgeting
@@ -59,7 +60,12 @@ class Parts:
         self.keys = Keys(base.store, base.clock)
         self.doorman = Doorman(self.keys, base.config.server.auth)
         self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
+        self._metrics = Metrics()
+        base.on_outcomes.append(self._metrics.heard)
+        base.on_feedback.append(self._metrics.scored)
+        base.bus.hearers.append(self._metrics.event)
         self.services = self._bundle()
+        self._metrics.watch(self.services)
 
     async def start(self, declare: Callable[[], Awaitable[list[str]]], reload: Reload, stack: AsyncExitStack) -> None:
         """Take up what the last run left unfinished, and run what runs in the background until ``stack`` closes.
@@ -140,16 +146,17 @@ class Parts:
             store=base.store,
             costs=base.store,
             host=base.host,
+            power=base.power.cpu,
             clock=base.clock,
             events=base.bus,
             event_log=base.store,
             cost_profiles=cost_profiles(base, serving.pool),
             exports=Exports(base.store, lambda: export_key(base.config.home, os.environ)),
             webhooks=base.webhooks,
-            power=base.power.cpu,
             providers=base.catalogue.get,
             provider_problems=lambda: base.catalogue.problems,
             reload=self._reread,
+            metrics=self._metrics.page,
             version=__version__,
             started_at=base.clock.now(),
             warnings=lambda: (

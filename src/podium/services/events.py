@@ -45,12 +45,16 @@ class EventBus:
     def __init__(self, record: Callable[[Event], None]) -> None:
         self._record = record
         self._listeners: set[Listener] = set()
+        self.hearers: list[Callable[[Event], None]] = []
+        """Told of every event at once; must not block or raise."""
         self._followers: set[asyncio.Event] = set()
         self.closing = False
         """True once the gateway stops: followers should end."""
 
     def publish(self, event: Event) -> None:
         """Tell the listeners about an event that is stored already."""
+        for hear in self.hearers:
+            hear(event)
         for listener in self._listeners:
             listener.put(event)
 

@@ -70,6 +70,8 @@ class Services:
     providers: Callable[[str], Provider]
     provider_problems: Callable[[], Mapping[str, str]]
     reload: Callable[[], Awaitable[Mapping[str, object]]]
+    metrics: Callable[[str], tuple[bytes, str]]
+    """The page for Prometheus and its content type, in the format an ``Accept`` header asks for."""
     version: str
     started_at: float
     warnings: Callable[[], tuple[str, ...]]

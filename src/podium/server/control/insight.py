@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Severity
@@ -15,6 +15,7 @@ from podium.ports import Page
 from podium.server import cost_views, views
 from podium.server.control import alerts, feedback, learning
 from podium.server.control.access import Limit, ServicesDep
+from podium.server.control.guard import authorise
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
 
@@ -129,6 +130,14 @@ async def reload(services: ServicesDep) -> views.Json:
 async def livez() -> Response:
     """The process answers."""
     return Response(b"ok\n", media_type="text/plain")
+
+
+@probes.get("/metrics", dependencies=[Depends(authorise)])
+async def metrics(request: Request, services: ServicesDep) -> Response:
+    """For Prometheus: what was recorded since the start, and how things stand."""
+    services.recorder.catch_up()
+    body, content_type = services.metrics(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": content_type})
 
 
 @probes.get("/readyz")
