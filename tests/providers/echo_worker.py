@@ -49,6 +49,8 @@ class Echo:
         said = bytes(prompt)
         if b"explode" in said:
             raise RuntimeError("out of memory")
+        if b"device" in said:
+            raise RuntimeError("CUDA error: device-side assert triggered")
         if b"die" in said:
             os._exit(9)
         for token in [*prompt, END]:

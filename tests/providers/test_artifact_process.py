@@ -128,6 +128,14 @@ async def test_a_worker_stops_at_once_even_while_it_generates(load, tmp_path, ec
     assert procfs.start_mark(instance.pid) is None
 
 
+async def test_a_worker_whose_device_is_lost_tells_it_and_ends(load):
+    instance = await load()
+    reply = await instance.send(chat(instance.model, "device"))
+    assert reply.status == 500
+    assert b"device-side assert" in await reply.read()
+    await until_async(lambda: not instance.alive())
+
+
 @pytest.mark.parametrize(
     ("folder", "why", "status"), [("cannot", "made of cheese", 3), ("crash", "a bug of the framework", 1)]
 )

@@ -40,6 +40,8 @@ _QUIET = {
 """Nothing is fetched, nothing is told to anybody, no bars in the log; waiting threads sleep: a spinning one would
 starve its neighbours."""
 _UNUSABLE = 3
+_LOST = "CUDA error"
+"""How PyTorch begins to tell that a device is lost to this process; running out of its memory reads otherwise."""
 
 
 def main(build: Build | None = None) -> None:
@@ -107,6 +109,8 @@ class Routes:
                 await out.end()
             else:
                 await out.reply(status, body)
+            if _LOST in str(error):
+                os._exit(_UNUSABLE)  # after such an error every call of this process fails; the pool starts another
 
     async def _route(self, request: Request, out: Exchange) -> None:
         match request.method, request.path:
