@@ -17,7 +17,7 @@ _any = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 _NOT_THERE = ("logit_bias", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "audio", "functions")
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-_EMPTY = (None, False, 0, 0.0, [], {})
+_EMPTY: tuple[object, ...] = (None, False, 0, 0.0, [], {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
