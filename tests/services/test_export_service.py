@@ -16,7 +16,7 @@ from podium.core.hash_chain import Checker
 from podium.core.pseudonyms import Pseudonyms
 from podium.datasets.export_jsonl import link_of
 from podium.datasets.export_parquet import COLUMNS
-from podium.domain.cost import Cost, Method
+from podium.domain.cost import Cause, Cost, Method
 from podium.domain.decision import Feedback
 from podium.errors import NotFound, Overloaded
 from podium.ports import Batch, Window
@@ -48,7 +48,8 @@ def said(number: int, score: float | None, source: str = "user", **other: Any) -
 
 
 async def test_a_row_holds_state_choice_propensity_outcome_reward_and_cost(store: SqliteStore) -> None:
-    cost = Cost(wall_ms=90.0, cpu_ms=4.0, energy_mwh=0.25, energy_method=Method.ESTIMATED, input_tokens=7,
+    cost = Cost(wall_ms=90.0, cpu_ms=4.0, gpu_ms=2.5, mean_memory_mb=11.0, energy_mwh=0.25, energy_method=Method.ESTIMATED,
+                input_tokens=7, price_microusd=12, price_table="2026-11", estimated=("cpu_ms",), cause=Cause.RETRY,
                 missing=(("peak_memory_mb", "it ended too soon"),))  # fmt: skip
     picked = dataclasses.replace(choice(), alternatives=("qwen2.5-coder@1",), exploration=0.1, propensity=0.9)
     decision, outcome = attempt(1, picked, cost=cost)
@@ -83,6 +84,12 @@ async def test_a_row_holds_state_choice_propensity_outcome_reward_and_cost(store
         "peak_memory_mb": None,
         "energy_mwh": 0.25,
         "energy_method": "estimated",
+        "gpu_ms": 2.5,
+        "mean_memory_mb": 11.0,
+        "price_microusd": 12,
+        "price_table": "2026-11",
+        "estimated": ["cpu_ms"],
+        "cause": "retry",
         "input_tokens": 7,
         "output_tokens": None,
         "unmeasured": {"peak_memory_mb": "it ended too soon"},

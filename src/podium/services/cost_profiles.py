@@ -26,9 +26,9 @@ from podium.domain.model import Lifecycle, ModelVersion
 from podium.errors import InvalidRequest, NotFound
 from podium.ports import CellKey, Clock, CostCellStore, HostFacts
 
-STEP = 1_000
-"""Rows added up in one transaction: some 20 ms."""
-MOST_STEPS = 10
+STEP = 500
+"""Rows added up in one transaction: some 50 ms of a processor."""
+MOST_STEPS = 20
 """Of one look; what is left is told and goes on in the background."""
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 HOURS_KEPT_S = 2 * DAY_S

@@ -223,12 +223,20 @@ def _cost(cost: Cost) -> Row:
     return {
         "wall_ms": float(cost.wall_ms),
         "cpu_ms": _number(cost.cpu_ms),
+        "gpu_ms": _number(cost.gpu_ms),
         "peak_memory_mb": _number(cost.peak_memory_mb),
+        "mean_memory_mb": _number(cost.mean_memory_mb),
+        "mapped_memory_mb": _number(cost.mapped_memory_mb),
         "energy_mwh": _number(cost.energy_mwh),
         "energy_method": cost.energy_method.value,
         "input_tokens": cost.input_tokens,
+        "cached_tokens": cost.cached_tokens,
         "output_tokens": cost.output_tokens,
         "tokens_per_s": _number(cost.tokens_per_s),
+        "price_microusd": cost.price_microusd,
+        "price_table": cost.price_table,
+        "estimated": list(cost.estimated),
+        "cause": cost.cause.value,
         "unmeasured": dict(cost.missing),
     }
 
