@@ -201,3 +201,15 @@ def test_the_tightest_limit_of_the_containers_around_counts_and_cached_files_are
     container("outer/inner", 30 * GB, 20 * GB, GB)
     container("outer", 30 * GB, 1 * GB, GB)
     assert Host().free_bytes(RAM) == 10 * GB
+
+
+@pytest.mark.requirement("SWP-9")
+def test_memory_pressure_is_what_the_kernel_says_or_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "_PROC", tmp_path)
+    assert Host().memory_pressure() is None
+    (tmp_path / "pressure").mkdir()
+    file = tmp_path / "pressure" / "memory"
+    file.write_text("some avg10=12.50 avg60=1.00 avg300=0.00 total=9\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=1\n")
+    assert Host().memory_pressure() == 0.125
+    file.write_text("what?\n")
+    assert Host().memory_pressure() is None

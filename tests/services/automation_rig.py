@@ -86,6 +86,7 @@ class ScriptedHost:
         self.gpus = 1
         self.free = 600
         self.total = 1000
+        self.pressure: float | None = None
 
     def facts(self) -> HostFacts:
         gpu = Accelerator(kind="cuda", name="H200", memory_bytes=1, evidence="NVML device 0")
@@ -98,6 +99,13 @@ class ScriptedHost:
             accelerators=(gpu,) * self.gpus,
             unavailable=(("cuda", "NVML lists no device"),) if not self.gpus else (),
         )
+
+    def accelerators(self) -> tuple[tuple[Accelerator, ...], tuple[tuple[str, str], ...]]:
+        facts = self.facts()
+        return facts.accelerators, facts.unavailable
+
+    def memory_pressure(self) -> float | None:
+        return self.pressure
 
     def devices(self) -> tuple[tuple[str, int], ...]:
         return (("ram", self.total),)
@@ -147,13 +155,17 @@ class Rig:
         binding = self.gateway.services.swapper.binding("jobs")
         return binding.ref if binding else None
 
-    async def ends(self, ref: str, signs: str, *, task: str = "jobs", energy: float | None = None) -> None:
+    async def ends(
+        self, ref: str, signs: str, *, task: str = "jobs", energy: float | None = None, price: int | None = None
+    ) -> None:
         """Requests end: ``+`` answered, ``-`` failed. Returns when what they triggered is done."""
         for sign in signs:
-            self.automation.outcomes([self.outcome(ref, sign == "+", task, energy)])
+            self.automation.outcomes([self.outcome(ref, sign == "+", task, energy, price)])
         await self.settled()
 
-    def outcome(self, ref: str, success: bool, task: str = "jobs", energy: float | None = None) -> Outcome:
+    def outcome(
+        self, ref: str, success: bool, task: str = "jobs", energy: float | None = None, price: int | None = None
+    ) -> Outcome:
         missing = () if energy is not None else (("energy_mwh", "no energy counter is readable on this machine"),)
         return Outcome(
             decision_id=f"dec{next(self._number)}",
@@ -166,7 +178,7 @@ class Rig:
             streamed=False,
             latency_ms=100.0,
             ttft_ms=None,
-            cost=Cost(wall_ms=100.0, energy_mwh=energy, missing=missing),
+            cost=Cost(wall_ms=100.0, energy_mwh=energy, price_microusd=price, missing=missing),
         )
 
     async def scores(self, ref: str, values: list[float], source: str = "judge") -> None:

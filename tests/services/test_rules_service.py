@@ -122,15 +122,60 @@ async def test_an_energy_budget_counts_what_was_measured_and_fires_nothing_witho
 
 
 @pytest.mark.requirement("SWP-9")
-async def test_a_cost_nobody_records_is_unavailable(tmp_path: Path):
+async def test_a_cost_nobody_bills_is_unavailable(tmp_path: Path):
     rule = Rule(name="dear", task="jobs", metric="cost_usd", above=0.0, to="small@1")
     async with rig(tmp_path, orders(rule), *TWO) as made:
         await made.ends("big@1", "+" * 20)
         await made.tick()
         (looked,) = await made.automation.rules.look()
         assert looked.fact.value is None
-        assert "prices are not recorded" in looked.verdict.why
+        assert "nobody bills" in looked.verdict.why
         assert made.events == []
+
+
+@pytest.mark.requirement("SWP-9")
+async def test_money_within_the_hour_moves_a_task_to_a_cheaper_version(tmp_path: Path):
+    rule = Rule(name="dear", task="jobs", metric="cost_usd", above=0.5, period="hour", to="small@1", immediate=True)
+    async with rig(tmp_path, orders(rule), *TWO) as made:
+        await made.ends("big@1", "+" * 5, price=100_000)
+        await made.tick()
+        assert made.serving == "big@1", "half a dollar is not above half a dollar"
+        await made.ends("big@1", "+", price=1)
+        await made.tick()
+        assert made.serving == "small@1"
+
+
+@pytest.mark.requirement("SWP-9")
+async def test_energy_for_each_request_counts_only_those_that_were_measured(tmp_path: Path):
+    rule = Rule(
+        name="thirsty", task="jobs", metric="energy_mwh_per_request", above=2.0, period="hour", to="small@1",
+        min_samples=4, immediate=True,
+    )  # fmt: skip
+    async with rig(tmp_path, orders(rule), *TWO) as made:
+        await made.ends("big@1", "+" * 20)
+        await made.ends("big@1", "+" * 3, energy=3.0)
+        await made.tick()
+        (looked,) = await made.automation.rules.look()
+        assert (looked.fact.value, looked.fact.samples, made.serving) == (3.0, 3, "big@1")
+        assert looked.rule.condition == "energy_mwh_per_request over the last hour above 2"
+        await made.ends("big@1", "+", energy=3.0)
+        await made.tick()
+        assert made.serving == "small@1"
+
+
+@pytest.mark.requirement("SWP-9")
+async def test_a_machine_that_waits_for_memory_moves_a_task_and_one_that_does_not_tell_moves_nothing(tmp_path: Path):
+    rule = Rule(name="tight", task="jobs", metric="memory_pressure", above=0.2, to="small@1", immediate=True)
+    async with rig(tmp_path, orders(rule), *TWO) as made:
+        await made.tick()
+        (looked,) = await made.automation.rules.look()
+        assert "/proc/pressure/memory" in looked.verdict.why
+        made.host.pressure = 0.1
+        await made.tick()
+        assert made.serving == "big@1"
+        made.host.pressure = 0.6
+        await made.tick()
+        assert made.serving == "small@1"
 
 
 @pytest.mark.requirement("SWP-9")

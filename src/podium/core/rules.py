@@ -41,7 +41,7 @@ METRICS: Mapping[str, MetricFacts] = MappingProxyType(
     {
         "accelerators": MetricFacts(
             "devices",
-            "accelerators found; `device` counts one kind (`cuda`, `rocm`, `metal`)",
+            "accelerators found; `device` counts one kind (`cuda`, `rocm`, `metal`, `ane`, `vulkan`)",
             counted=True,
             devices=True,
         ),
@@ -51,15 +51,29 @@ METRICS: Mapping[str, MetricFacts] = MappingProxyType(
         "memory_free_mb": MetricFacts(
             "MB", "memory that can still be allocated; `device`: `ram` (default), `cuda:0`, …", devices=True
         ),
+        "memory_pressure": MetricFacts(
+            "share", "of the last 10 s, the part in which something on this machine waited for memory (Linux)"
+        ),
         "pool_memory_used": MetricFacts("share", "loaded models' part of the pool's memory budget"),
         "quality": MetricFacts("score", "mean score of the version that serves the task", Subject.TASK),
         "judge_score": MetricFacts("score", "the same, of scores by the judge only", Subject.TASK),
         "success": MetricFacts("share", "requests the version that serves the task answered", Subject.TASK),
         "latency_ms": MetricFacts("ms", "95th percentile of its answers", Subject.TASK),
         "energy_mwh": MetricFacts("mWh", "energy of the task's requests within `period`", Subject.TASK),
+        "energy_mwh_per_request": MetricFacts("mWh", "the same, for each request that was measured", Subject.TASK),
         "cost_usd": MetricFacts("USD", "price of the task's requests within `period`", Subject.TASK),
+        "cost_usd_per_request": MetricFacts("USD", "the same, for each request that has a price", Subject.TASK),
     }
 )
+SUMS: Mapping[str, str] = MappingProxyType(
+    {
+        "energy_mwh": "energy_mwh",
+        "energy_mwh_per_request": "energy_mwh",
+        "cost_usd": "cost_usd",
+        "cost_usd_per_request": "cost_usd",
+    }
+)
+"""Metrics that are read from sums over ``period``, and which sum."""
 PERIODS: Mapping[str, float] = MappingProxyType({"hour": 3600.0, "day": 86400.0})
 
 
@@ -107,10 +121,16 @@ class Rule:
         return not self.holds(value) and (value <= self.back if self.above is not None else value >= self.back)
 
     @property
+    def each(self) -> bool:
+        """Whether a sum is divided by the requests it is of."""
+        return SUMS.get(self.metric) not in (None, self.metric)
+
+    @property
     def condition(self) -> str:
         """In words."""
         what = self.metric if self.device is None else f"{self.metric} of {self.device}"
-        what = f"{what} per {self.period}" if self.metric in {"energy_mwh", "cost_usd"} else what
+        if self.metric in SUMS:
+            what = f"{what} over the last {self.period}" if self.each else f"{what} per {self.period}"
         side = "above" if self.above is not None else "below"
         return f"{what} {side} {self.line:g}" + (f" for {self.for_s:g} s" if self.for_s else "")
 

@@ -39,10 +39,7 @@ class Host:
             there, reason = probe()
             devices += there
             missing += [(kind, reason) for kind in kinds if reason is not None]
-        found = [
-            Accelerator(kind=one.backend, name=one.name, memory_bytes=one.memory_bytes, evidence=one.evidence)
-            for one in devices
-        ]
+        found = [_accelerator(one) for one in devices]
         flags = accelerators.cpu_features()
         no_counter = power.why_no_counter()
         if no_counter is not None:
@@ -80,19 +77,36 @@ class Host:
         """Kinds of hardware a model may run on here: always ``cpu``, and what was really found."""
         return frozenset({CPU, *_kinds()})
 
-    def accelerators(self) -> tuple[Accelerator, ...]:
-        """What there is now, without anything that takes long: no tool is started but where only one can tell."""
-        probes = (accelerators.nvidia, accelerators.amd, accelerators.apple)
-        return tuple(
-            Accelerator(kind=one.backend, name=one.name, memory_bytes=one.memory_bytes, evidence=one.evidence)
-            for probe in probes
-            for one in probe()[0]
-        )
+    def accelerators(self) -> tuple[tuple[Accelerator, ...], tuple[tuple[str, str], ...]]:
+        """What there is now, but for Vulkan, and (kind, why not) of the rest. No tool is started where a file can tell."""
+        found: list[Accelerator] = []
+        missing: list[tuple[str, str]] = []
+        for kinds, probe in PROBES:
+            if "vulkan" in kinds:
+                continue
+            there, reason = probe()
+            found += map(_accelerator, there)
+            missing += [(kind, reason) for kind in kinds if reason is not None]
+        return tuple(found), tuple(missing)
+
+    def memory_pressure(self) -> float | None:
+        """The part of the last 10 s in which something waited for memory, in [0, 1]; ``None`` where nobody tells.
+
+        Source: Documentation/accounting/psi.rst, ``some avg10``.
+        """
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            some = (_PROC / "pressure" / "memory").read_text().splitlines()[0].split()
+            return min(1.0, max(0.0, float(dict(each.split("=") for each in some[1:])["avg10"]) / 100))
+        return None
+
+
+def _accelerator(one: Found) -> Accelerator:
+    return Accelerator(kind=one.backend, name=one.name, memory_bytes=one.memory_bytes, evidence=one.evidence)
 
 
 @cache
 def _kinds() -> frozenset[str]:
-    return frozenset(one.kind for one in Host().accelerators())
+    return frozenset(one.kind for one in Host().accelerators()[0])
 
 
 def _meminfo(name: bytes) -> int | None:

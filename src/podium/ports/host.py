@@ -41,8 +41,12 @@ class HostProbe(Protocol):
 
     def facts(self) -> HostFacts: ...
 
-    def accelerators(self) -> tuple[Accelerator, ...]:
-        """What there is now; cheap enough for every few seconds."""
+    def accelerators(self) -> tuple[tuple[Accelerator, ...], tuple[tuple[str, str], ...]]:
+        """What there is now, but for Vulkan, and (kind, why not) of the rest; cheap enough for every few seconds."""
+        ...
+
+    def memory_pressure(self) -> float | None:
+        """The part of the last 10 s in which something waited for memory, in [0, 1]; ``None`` where nobody tells."""
         ...
 
     def devices(self) -> tuple[tuple[str, int], ...]:
