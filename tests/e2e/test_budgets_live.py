@@ -234,3 +234,37 @@ def test_a_file_with_a_wrong_budget_names_line_and_key(tmp_path: Path):
     )  # fmt: skip
     assert found.returncode == 1
     assert f"{config}:5: budgets.a.limit: limit must be 0 or more usd" in found.stderr + found.stdout
+
+
+@pytest.mark.requirement("COST-3")
+def test_money_is_counted_by_the_prices_and_refused_when_it_is_spent(tmp_path: Path):
+    config = tmp_path / "podium.toml"
+    config.write_text(
+        '[prices."near@1"]\ninput = 1000.0\noutput = 2000.0\n'
+        '[budgets.bill]\nscope = "provider"\nsubject = "openai"\nunit = "usd"\nlimit = 0.15\nperiod = "total"\n'
+    )
+    server = Server(tmp_path / "home", "--config", str(config)).start()
+    try:
+        server.script("near@1", text=TEN)
+        server.add("far@1", "openai", f"{server.url}/v1", remote="near@1")
+        spent = 0.0
+        while (reply := server.chat("far@1", max_tokens=10)).status == 200:
+            usage = reply.json["usage"]
+            spent += (usage["prompt_tokens"] * 1000 + usage["completion_tokens"] * 2000) / 1e6
+            now = account(server, "bill")
+            assert now["used"] == pytest.approx(spent, abs=1e-6)
+            assert (now["reserved"], now["unmeasured"]) == (0, 0)
+        assert 0.05 < spent <= 0.15
+        assert reply.error["code"] == "insufficient_quota"
+        assert "budget bill ($0.15 in all" in reply.error["message"]
+        assert "retry-after" not in reply.headers
+        wait_for(lambda: not held(server))
+    finally:
+        server.stop()
+
+
+def held(server: Server) -> list[tuple[object, ...]]:
+    with sqlite3.connect(f"file:{server.home / 'podium.db'}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT * FROM budget_reservations").fetchall()
+    connection.close()
+    return rows
