@@ -74,7 +74,7 @@ test-slow: $(VENV)/.ready-dev artifacts ## the long tests
 	@$(PYTEST) -m slow
 
 bench: $(VENV)/.ready-dev ## decisions, recording, registry, pool, zero drop, then the data plane beside its peers (TARGETS=nginx,… ROUNDS=5)
-	@for part in decision recording registry lease swap_under_load zero_drop affinity resources; do \
+	@for part in decision recording registry lease swap_under_load zero_drop affinity resources judging_pipeline; do \
 		printf '\n\033[1m%s\033[0m\n' "$$part"; $(BIN)/python benchmarks/$$part.py || exit 1; done
 	$(SAY) "data plane"
 	@$(BIN)/python benchmarks/data_plane.py $(if $(TARGETS),--targets $(TARGETS)) $(if $(ROUNDS),--rounds $(ROUNDS))
