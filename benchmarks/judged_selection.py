@@ -36,7 +36,7 @@ from judged.scores import Given, Verdicts, calibrated, public, ruled, settled
 from podium.domain.judgment import Calibration
 
 LENGTH = 2_000
-LABELS = (25, 50, 100, 200)
+LABELS = (50, 200)
 CRITERIA = ("faithfulness", "relevance")
 """Which the labels are taken for: a right answer is true to the prompt and does what it asks."""
 EVERY = ("faithfulness", "relevance", "minimality", "safety")

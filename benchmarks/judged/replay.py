@@ -44,12 +44,13 @@ def stream(rows: Sequence[Row], length: int, seed: int) -> tuple[list[Row], list
 def play(rows: Sequence[Row], teacher: Teacher, *, source: str, sample: float, length: int, seed: int) -> Played:
     """One run: each request goes where the policy says, and a share of the answers is scored by ``teacher``."""
     requests, draws, luck = stream(rows, length, seed)
-    arms = [answer.model for answer in rows[0]]
+    models = [answer.model for answer in rows[0]]
+    arms = [models[int(at)] for at in np.random.default_rng([seed, 7]).permutation(len(models))]  # ties go to the first
     bandit = Bandit()
     learner = Learner(lambda changed: None, lambda: arms, bandit)
     truths = np.empty(length)
     for at, row in enumerate(requests):
-        answer = row[arms.index(bandit.choose(row[0].task, arms, draws[at]).arm)]
+        answer = row[models.index(bandit.choose(row[0].task, arms, draws[at]).arm)]
         truths[at] = answer.truth
         if luck[at] >= sample:
             continue

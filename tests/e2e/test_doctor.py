@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -54,6 +55,8 @@ def test_a_task_without_a_quality_signal_is_named_with_the_command_that_gives_on
     assert abs(found["since"] - time.time()) < 120
     assert found["do"] == f"podium feedback {last} --score S"
     assert any("task silent: no quality signal" in one for one in pair.ok("GET", "/api/v1/doctor")["problems"])
+    metrics = pair.call("GET", "/metrics").body.decode()
+    assert 'podium_findings{code="no_quality_signal",severity="problem"}' in metrics
     said = podium(pair, "doctor").stdout
     assert f"task silent: no quality signal: 20 requests since {time.strftime('%Y', time.gmtime())}" in said
     assert f"podium feedback {last} --score S" in said
@@ -170,6 +173,9 @@ def test_feedback_that_joins_nothing_shows_with_its_last_ids(server: Server):
     document = json.loads(podium(server, "doctor", "--json").stdout)
     assert document["feedback"]["unjoined"] == 2
     assert [one["code"] for one in document["learning"]["findings"]] == ["feedback_unjoined"]
+    assert re.search(
+        r"^podium_feedback_unjoined(_total)? 2(\.0)?$", server.call("GET", "/metrics").body.decode(), re.MULTILINE
+    )
 
 
 @pytest.mark.requirement("LRN-2")
