@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cover artifacts test-slow bench format lock requirements clean
+.PHONY: help setup demo test check cover artifacts conformance test-slow bench format lock requirements clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,7 +70,17 @@ artifacts: .artifacts/.ready ## create .artifacts with PyTorch, transformers and
 	@$(BIN)/uv pip install --python .artifacts/bin/python --require-hashes -r requirements/artifacts.txt
 	@touch $@
 
-test-slow: $(VENV)/.ready-dev artifacts ## the long tests
+conformance: .conformance/.ready ## create .conformance with LangChain, llm and OpenAI's client for Node (130 MB), for the long tests
+
+.conformance/.ready: requirements/conformance.txt | $(VENV)/.ready-dev
+	$(SAY) "installing more clients into .conformance, hashes checked"
+	@test -x .conformance/bin/python || $(BIN)/python -m venv .conformance
+	@$(BIN)/uv pip install --python .conformance/bin/python --require-hashes -r requirements/conformance.txt
+	@command -v npm >/dev/null || { echo "npm is needed for OpenAI's client for Node (on Debian: apt install nodejs npm)" >&2; exit 1; }
+	@mkdir -p .conformance/node && cd .conformance/node && npm install --no-package-lock --no-audit --no-fund --silent openai@7.57.0
+	@touch $@
+
+test-slow: $(VENV)/.ready-dev artifacts conformance ## the long tests
 	@$(PYTEST) -m slow
 
 bench: $(VENV)/.ready-dev ## decisions, recording, registry, pool, zero drop, then the data plane beside its peers (TARGETS=nginx,… ROUNDS=5)
@@ -87,7 +97,7 @@ format: $(VENV)/.ready-dev ## rewrite to the house format
 	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.ready-dev ## recompute the hashed requirement files after a change of requirements/*.in
-	@cd requirements && for name in base dev demo artifacts; do \
+	@cd requirements && for name in base dev demo artifacts conformance; do \
 		../$(BIN)/uv pip compile $$name.in --generate-hashes --universal --no-header --python-version 3.11 -o $$name.txt -q; done
 
 clean: ## remove the environment and everything built

@@ -203,6 +203,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.server.running -= 1
             return
         style, _, name = name.rpartition("/")
+        self._event(delta(role="assistant", content=""))
         for chunk in CUT.get(name) or STREAMS[name]:
             if style == "no_space":
                 self.wfile.write(b"data:" + json.dumps(chunk).encode() + b"\n\n")

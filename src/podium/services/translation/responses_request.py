@@ -182,4 +182,4 @@ def _logprobs(given: dict[str, Any]) -> dict[str, Any]:
         raise wrong("top_logprobs", "a whole number from 0 to 20")
     if _LOGPROBS not in included and not top:
         return {}
-    return {"logprobs": True, "top_logprobs": top or 0}
+    return {"logprobs": True, "top_logprobs": top or 1}  # streams of llama.cpp have none without
