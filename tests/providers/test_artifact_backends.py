@@ -13,6 +13,7 @@ import pytest
 from podium.providers.artifact_worker import coreml, mlx, pytorch_loading
 from podium.providers.artifact_worker.backend import CannotLoad, Refused, Sampling, Token
 from podium.providers.artifact_worker.onnx import search_options
+from podium.providers.artifact_worker.pytorch import saved_by
 from podium.providers.artifact_worker.pytorch_embedding import Pooling, pooling_of
 from podium.providers.artifact_worker.sampling import Sampler
 from podium.providers.artifact_worker.text import Text
@@ -251,6 +252,21 @@ def test_pytorch_takes_the_accelerator_that_is_there_with_sixteen_bits(has, orde
 def test_a_device_that_was_ordered_and_is_not_there_is_an_error_and_never_a_slower_one():
     with pytest.raises(CannotLoad, match=r"finds no cuda:0; install a build for it .* or set device=ram"):
         pytorch_loading.pick_device(torch_with(), {**ORDER, "device": "cuda:0"})
+
+
+def test_a_model_of_another_transformers_says_so(tmp_path):
+    config = tmp_path / "config.json"
+    for content, told in (
+        ('{"transformers_version": "5.1"}', " (it was saved by transformers 5.1)"),
+        ('{"transformers_version": "4.57"}', ""),
+        ("{}", ""),
+        ("[]", ""),
+        ("{", ""),
+    ):
+        config.write_text(content)
+        assert saved_by(tmp_path, "4.57") == told
+    config.unlink()
+    assert saved_by(tmp_path, "4.57") == ""
 
 
 def test_pooling_is_what_the_folder_says(tmp_path):

@@ -7,6 +7,7 @@ on an accelerator: a device is only ever used after the framework itself said th
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,9 @@ def load(order: Mapping[str, Any]) -> Backend:
                 "this model brings Python code of its own, which its config.json names in auto_map; read it, and if you "
                 "trust it register the model with trust_remote_code=true"
             ) from error
-        raise CannotLoad(f"transformers {transformers.__version__} cannot load it: {error}") from error
+        raise CannotLoad(
+            f"transformers {transformers.__version__} cannot load it: {error}{saved_by(folder, transformers.__version__)}"
+        ) from error
     if order["chat_template"]:
         tokenizer.chat_template = order["chat_template"]
     return PyTorch(torch, transformers, model, tokenizer, order)
@@ -189,3 +192,12 @@ class _Watch:
             values, ids = self._torch.topk(self._logprobs, self._how.logprobs)
             top = list(zip(ids.tolist(), values.tolist(), strict=True))
         return Token(token, float(self._logprobs[token]), top)
+
+
+def saved_by(folder: Path, here: str) -> str:
+    """The version of transformers that saved the model, where it is another one: newer files often need it."""
+    try:
+        there = json.loads((folder / "config.json").read_text()).get("transformers_version")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return f" (it was saved by transformers {there})" if isinstance(there, str) and there != here else ""
