@@ -24,6 +24,8 @@ ALERTS_S = 1.0
 COSTS_S = 5.0
 KEYS_S = 5.0
 HOUR_S = 3600.0
+MOST_SUMS = 200_000
+"""Rows of what was spent, by hour, task, version and cause: some 40 MB."""
 _log = structlog.get_logger("podium.maintenance")
 
 
@@ -115,6 +117,7 @@ class Maintenance:
         oldest = now - self._recording.retention_days * 86400
         await services.cost_profiles.tidy()  # before rows go that are in no profile yet
         await services.store.prune(self._recording.max_decisions, oldest)
+        await services.costs.prune_costs(self._recording.max_decisions, MOST_SUMS, oldest)
         await services.event_log.prune_events(self._recording.max_events)
         await services.tracker.prune(self._recording.max_decisions, oldest)
 

@@ -21,7 +21,7 @@ SHOWN = (
     "cpu_ms", "gpu_ms", "peak_memory_mb", "mean_memory_mb", "mapped_memory_mb", "energy_mwh", "input_tokens",
     "cached_tokens", "output_tokens", "tokens_per_s", "price_microusd",
 )  # fmt: skip
-RARE = ("gpu_ms", "mapped_memory_mb", "cached_tokens", "price_microusd")
+RARE = ("ane_use", "gpu_ms", "mapped_memory_mb", "cached_tokens", "price_microusd")
 """Not worth a word where there is none."""
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="From the header x-request-id.")]
 
@@ -33,7 +33,7 @@ def explain(request_id: RequestId, as_json: AsJson = False) -> None:
         output.emit_json(dataclasses.asdict(found))
         return
     for attempt in found.attempts:
-        _explain(attempt)
+        _explain(attempt, found.rollouts)
     for given in found.feedback:
         output.say(f"feedback by {given['source']}: {said(given)}")
     for done in found.operations:
@@ -54,7 +54,7 @@ def figures(cost: Cost) -> list[str]:
     return shown
 
 
-def _explain(attempt: Attempt) -> None:
+def _explain(attempt: Attempt, rollouts: Mapping[str, Any]) -> None:
     decision, cost = attempt.decision, attempt.cost
     told = TOLD.get(decision.classified_by, f"recognised by {decision.classified_by}")
     output.say(f"{decision.served} for task {decision.task} ({told})")
@@ -67,8 +67,11 @@ def _explain(attempt: Attempt) -> None:
     output.say(f"  {result} in {attempt.latency_ms:.0f} ms, first token {output.cell(attempt.ttft_ms)} ms")
     output.say("  " + ", ".join(figures(cost)))
     if cost.charged_to is not None:
-        output.say(f"  {cost.cause}, charged to {cost.charged_to}")
+        state = rollouts.get(cost.charged_to)
+        output.say(f"  {cost.cause}, charged to {cost.charged_to}" + (f", which is {state}" if state else ""))
     for field, why in cost.missing:
+        if field in RARE:
+            continue
         output.say(f"  no {field}: {why}")
     terms = [name for name, _ in next((one.terms for one in decision.candidates if one.terms), ())]
     rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -53,6 +53,8 @@ class Explanation:
     feedback: tuple[Mapping[str, Any], ...] = ()
     operations: tuple[Mapping[str, Any], ...] = ()
     """What was done because of it beside answering, such as judging the answer, with its cost."""
+    rollouts: Mapping[str, Any] = field(default_factory=dict)
+    """How rollouts stand that an attempt is charged to, by id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ def explanation_of(data: Mapping[str, Any]) -> Explanation:
         attempts=tuple(attempt_of(entry) for entry in data.get("attempts", ())),
         feedback=tuple(data.get("feedback", ())),
         operations=tuple(data.get("operations", ())),
+        rollouts=dict(data.get("rollouts", {})),
     )
 
 

@@ -12,6 +12,7 @@ NO_GPU_COUNTER = "the GPU's driver does not tell what a process uses"
 GONE = "the model's process was gone when the request ended"
 REMOTE = "the model runs on a machine that is not ours"
 APPLE = "macOS shows the energy of the whole package to root only"
+NO_ANE = "no program can read what it uses of a neural engine"
 NO_PRICE = "no price of this model is known"
 
 REASONS: tuple[tuple[str, str], ...] = (

@@ -118,7 +118,7 @@ def why_no_counter(powercap: Path = POWERCAP) -> str | None:
     if not found:
         return f"no energy counter of a package under {powercap}"
     if all(_text(folder / "energy_uj") is None for folder in found):
-        return f"{found[0] / 'energy_uj'} may be read by root only; see docs/costs.md for a rule that opens it"
+        return f"{found[0] / 'energy_uj'} may be read by root only; see docs/metering.md for a rule that opens it"
     return None
 
 

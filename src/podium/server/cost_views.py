@@ -7,7 +7,8 @@ from typing import Any
 
 from podium.core.energy import CpuPower
 from podium.core.spending import together
-from podium.domain.cost import METERED, Cost, Operation, SpentRow
+from podium.domain.cost import METERED, Cost, Method, Operation, SpentRow
+from podium.domain.unmeasured import NO_ANE
 
 Json = dict[str, Any]
 
@@ -45,9 +46,17 @@ def cost(item: Cost) -> Json:
         "cause": item.cause,
         "charged_to": item.charged_to,
         "estimated": list(item.estimated),
-        "methods": {name: item.method(name) for name in METERED},
-        "missing": dict(item.missing),
+        "cpu_use": _part(item.cpu_ms, item.wall_ms),
+        "gpu_use": _part(item.gpu_ms, item.wall_ms),
+        "ane_use": None,
+        "methods": {**{name: item.method(name) for name in METERED}, "ane_use": Method.UNAVAILABLE},
+        "missing": {**dict(item.missing), "ane_use": NO_ANE},
     }
+
+
+def _part(used_ms: float | None, wall_ms: float) -> float | None:
+    """How many of them worked at a time."""
+    return used_ms / wall_ms if used_ms is not None and wall_ms > 0 else None
 
 
 def spent(rows: Iterable[SpentRow]) -> Json:

@@ -7,13 +7,14 @@ import time
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from podium.domain.cost import Cause
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Severity
 from podium.domain.model import Lifecycle
 from podium.errors import NotFound, StoreError
 from podium.ports import Page
 from podium.server import cost_views, views
-from podium.server.control import alerts, feedback, learning
+from podium.server.control import alerts, charges, feedback, learning
 from podium.server.control.access import Limit, ServicesDep
 from podium.server.control.guard import authorise
 from podium.services.doctor import diagnose
@@ -21,6 +22,7 @@ from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
 router.include_router(feedback.router)
+router.include_router(charges.router)
 probes = APIRouter(include_in_schema=False)
 
 
@@ -51,8 +53,10 @@ async def explain(request_id: str, services: ServicesDep) -> views.Json:
     if not found:
         raise NotFound(f"no request {request_id[:64]!r} is on record; the header x-request-id of a reply names it")
     scores = await services.store.find_feedback(request_id)
+    canaries = {one.cost.charged_to for _, one in found if one.cost.cause is Cause.CANARY and one.cost.charged_to}
     return {
         "request_id": request_id,
+        "rollouts": {rollout: await charges.state_of(services, rollout) for rollout in sorted(canaries)},
         "attempts": [views.attempt(decision, outcome) for decision, outcome in found],
         "feedback": [views.feedback(item) for item in scores],
         "operations": [cost_views.operation(item) for item in await services.costs.operations_about(request_id)],
