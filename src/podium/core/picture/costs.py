@@ -58,11 +58,14 @@ def draw(profiles: Sequence[CostProfile], trends: Sequence[Trend], figure: str) 
     canvas.rect((0, 0), _WIDTH, height, "page")
     title = f"Costs: {titled(figure)}"
     canvas.text((_EDGE, 36), title, "h1 ink")
-    canvas.text((_EDGE, 58), "bar: from the median to the 95th percentile; line: to the 99th; dot: mean", "dim small")
-    if not rows:
+    if rows:
+        canvas.text(
+            (_EDGE, 58), "bar: from the median to the 95th percentile; line: to the 99th; dot: mean", "dim small"
+        )
+    if not rows and not curves:
         why = next((one.figures[figure].why for one in profiles if one.figures[figure].why), "nothing is on record")
         canvas.text((_EDGE, 92), cut(f"Nothing to draw: {why}.", 13, _WIDTH - 2 * _EDGE), "body dim")
-    bottom = _spread(canvas, rows, figure, 82.0) if rows else 120.0
+    bottom = _spread(canvas, rows, figure, 82.0) if rows else 66.0
     for one in curves:
         _curve(canvas, one, bottom + 44)
         bottom += _PLOT + 62
