@@ -135,7 +135,13 @@ def test_the_budget_of_a_provider_lets_another_provider_answer(tmp_path: Path):
         assert reply.headers["x-podium-model"] == "near@1"
         decisions = server.ok("GET", "/api/v1/decisions/turned")
         assert "insufficient_quota" in json.dumps(decisions)
-        wait_for(lambda: server.ok("GET", "/api/v1/models/far@1")["ref"] == "far@1")
+        config.write_text(config.read_text().replace("limit = 0", "limit = 100000"))
+        assert "budgets" in server.ok("POST", "/api/v1/reload", {})["live"]
+        assert server.chat("far@1").headers["x-podium-model"] == "far@1"
+        assert account(server, "remote")["used"] > 0
+        refused = server.call("DELETE", "/api/v1/budgets/remote")
+        assert refused.status == 409
+        assert "[budgets.remote]" in refused.error["message"]
     finally:
         server.stop()
 

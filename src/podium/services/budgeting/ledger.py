@@ -14,6 +14,8 @@ from podium.domain.budget import EACH, OTHERS, AccountRow, Budget, Need, Scope, 
 MOST_SUBJECTS = 20_000
 """Accounts of one budget for each; those who come later share one."""
 
+SWEEP_S = 60.0
+
 
 class Ledger:
     """One per gateway. ``dirty``: accounts that changed, ``forgotten``: those that are gone, by (budget, subject)."""
@@ -22,6 +24,7 @@ class Ledger:
         self.budgets: dict[str, Budget] = {}
         self.dirty: set[tuple[str, str]] = set()
         self.forgotten: set[tuple[str, str]] = set()
+        self._swept_at = 0.0
         self._zones: dict[str, tzinfo] = {}
         self._accounts: dict[str, dict[str, Account]] = {}
         self._used: list[tuple[int, dict[str, tuple[str, ...]], tuple[str, ...]]] = []
@@ -93,7 +96,10 @@ class Ledger:
             yield self.account(name, subject, now)
 
     def sweep(self, now: float) -> None:
-        """Forget subjects that were not heard of for a window and more."""
+        """Forget subjects that were not heard of for a window and more; a look at all of them, once in a while."""
+        if abs(now - self._swept_at) < SWEEP_S:
+            return
+        self._swept_at = now
         for name, accounts in self._accounts.items():
             if self.budgets[name].subject == EACH:
                 gone = [subject for subject, account in accounts.items() if account.forgettable(now)]
