@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from provider_calls import version_of
+from provider_calls import chat, version_of
 from server_answers import MODEL, Fake
 
 from podium.domain.model import Source
 from podium.errors import InvalidRequest, LoadFailed, ProviderError
 from podium.providers.catalogue import ProviderContext
 from podium.providers.openai_compatible import OpenAICompatibleProvider
+from podium.providers.servers import by_name
 
 pytestmark = pytest.mark.requirement("PRV-4", "REG-1")
 ALL = {"chat", "completion", "tools", "json_schema", "logprobs"}
@@ -164,3 +165,30 @@ async def test_a_key_that_is_none_is_refused_by_its_variable_and_not_shown(home,
         await provider.inspect(at(server, api_key_env="KEY"))
     assert key not in caught.value.message
     assert server.asked == []
+
+
+@pytest.mark.requirement("PRV-6")
+async def test_openai_itself_gets_the_limit_by_its_newer_name_and_is_never_warmed_by_a_generation(
+    provider, fake, monkeypatch
+):
+    server = fake("openai-compatible")
+    hosted = by_name("openai")
+    monkeypatch.setattr("podium.providers.openai_compatible.hosted_at", lambda host: hosted)
+    source = at(server)
+    facts = await provider.inspect(source)
+    assert facts.capabilities == {"chat", "tools", "json_schema", "logprobs"}
+    facts = await provider.probe(source, facts)
+    assert facts.capabilities == {"chat", "tools", "json_schema", "logprobs"}
+    version = version_of(source, facts)
+    assert provider.hosted(version)
+    assert "no key" in provider.locked(version)
+    instance = await provider.load(version, "one")
+    before = len(server.paths("POST"))
+    await instance.warm_up()
+    assert len(server.paths("POST")) == before
+    await (await instance.send(chat(instance.model, max_tokens=3))).read()
+    await (await instance.send(chat(instance.model, max_tokens=3, max_completion_tokens=5))).read()
+    await instance.unload()
+    posts = [body for method, _, body in server.asked if method == "POST"]
+    assert all("max_tokens" not in body for body in posts)
+    assert [body["max_completion_tokens"] for body in posts[-2:]] == [3, 5]

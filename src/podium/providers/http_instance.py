@@ -15,6 +15,8 @@ from podium.providers.process import ManagedProcess
 from podium.transport.client import HttpClient
 
 _JSON = (b"content-type", b"application/json")
+_LIMIT = b"max_tokens"
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PROBE_S = 10.0
 _WARM_UP_S = 300.0
 _NO_ROUTE = frozenset({404, 405, 501})
@@ -26,7 +28,7 @@ class HttpInstance:
     ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``. ``adaptive``
     says that ``concurrency`` is only a guess, which the pool may replace by what it observes; ``stop_s`` is what it has from SIGTERM to SIGKILL; ``check`` says
     from the answer to a health check why the server is not the one that was meant, if it is not; without
-    ``generates`` it is warm as it is, and a forward pass would be billed.
+    ``generates`` it is warm as it is, and a forward pass would be billed; ``limit_name`` is what it calls ``max_tokens``.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class HttpInstance:
         stop_s: float = 5.0,
         check: Callable[[bytes], str | None] | None = None,
         generates: bool = True,
+        limit_name: bytes = b"max_tokens",
     ) -> None:
+        self._limit_name = limit_name
         self._generates = generates
         self._check = check
         self._stop_s = stop_s
@@ -68,7 +72,7 @@ class HttpInstance:
             b"POST",
             self._paths[call.endpoint],
             headers=self._send_headers,
-            body=call.body,
+            body=self._limited(call.body),
             connect_s=limits.connect_s,
             first_byte_s=limits.first_token_s,
             total_s=limits.total_s,
@@ -91,6 +95,16 @@ class HttpInstance:
         if reply.status in _NO_ROUTE:
             self._counts = False
         return read_count(answer) if reply.status == 200 else None
+
+    def _limited(self, body: bytes) -> bytes:
+        """With the limit of tokens under the name this server takes."""
+        if self._limit_name == _LIMIT or b'"max_tokens"' not in body:
+            return body
+        fields = _fields.decode(body)
+        if _LIMIT.decode() in fields:
+            limit = fields.pop(_LIMIT.decode())
+            fields.setdefault(self._limit_name.decode(), limit)
+        return msgspec.json.encode(fields)
 
     async def health(self) -> None:
         reply = await self._client.request(

@@ -28,6 +28,8 @@ from podium.transport.client import HttpClient, Origin
 
 _LIMIT_S = 10.0
 DEFAULT_CONCURRENCY = 64
+NEWER = b"max_completion_tokens"
+"""What OpenAI itself calls the limit: its newer models refuse the older name."""
 Headers = tuple[tuple[bytes, bytes], ...]
 
 __all__ = ["GENERATES", "OpenAICompatibleProvider", "Settings", "create", "facts_of", "parse_url"]
@@ -85,7 +87,7 @@ class OpenAICompatibleProvider:
             model = find_model(rows, settings.remote, source.location)["id"]
             kind, about, _ = await _about(client, origin, base, headers, model)
             promised = frozenset(kind.documented) | facts.capabilities
-            limit_name = "max_completion_tokens" if kind.hosted else "max_tokens"
+            limit_name = NEWER.decode() if kind.hosted else "max_tokens"
             found = await Probe(client, base, headers, model, limit_name).run(promised)
         finally:
             await client.aclose()
@@ -160,6 +162,7 @@ class OpenAICompatibleProvider:
             headers=headers,
             check=check,
             generates=not self.hosted(version),
+            limit_name=NEWER if hosted_at(origin.host) is not None else b"max_tokens",
         )
 
     def _client(self, origin: Origin) -> HttpClient:

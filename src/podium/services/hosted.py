@@ -46,8 +46,8 @@ class HostedGate:
         found = [one for one in self.budgets() if one.scope is Scope.PROVIDER and one.subject in (EACH, name)]
         if not found:
             return (
-                f'hosted: no budget for provider {name}; add [budgets.{name}] with scope = "provider" and '
-                f'subject = "{name}", or `podium budgets set`'
+                f"hosted: no budget for provider {name}; add [budgets.{name}] to the configuration, or "
+                f"`podium budgets set {name} --provider {name} --unit tokens --limit N`"
             )
         if any(one.unit in _BINDING for one in found):
             return None

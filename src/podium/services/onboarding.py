@@ -139,11 +139,12 @@ class Onboarding:
             if self.gate is not None:
                 self.gate.check(version)
             held = await self._hold(version)
+            used = Used()
             try:
                 await self._pool.warm(version, self._timeout)
-                profile = await self._measure(version)
+                profile, used = await self._measure(version)
             finally:
-                held.settle(Used())
+                held.settle(used)
             await self._registry.set_profile(ref, profile)
             version = await self._registry.transition(ref, Lifecycle.READY, by, "validated by a real generation")
             self._validating.pop(ref, None)
@@ -160,7 +161,7 @@ class Onboarding:
         self._changed()
         return version
 
-    async def _measure(self, version: ModelVersion) -> Profile:
+    async def _measure(self, version: ModelVersion) -> tuple[Profile, Used]:
         lease = await self._pool.lease(version, self._timeout)
         started = self._clock.monotonic()
         first: float | None = None
@@ -171,7 +172,8 @@ class Onboarding:
                 first = self._clock.monotonic()
 
         try:
-            call = _probe(version, lease.instance.model)
+            hosted = self.gate is not None and self.gate.hosted(version)
+            call = _probe(version, lease.instance.model, hosted=hosted)
             reply = await lease.instance.send(call)
             try:
                 if reply.status != 200:
@@ -189,11 +191,11 @@ class Onboarding:
             usage = lease.instance.usage()
         finally:
             lease.release()
-        tokens = _completion_tokens(b"".join(parts))
+        read, tokens = _tokens(b"".join(parts))
         if not any(parts):
             raise ProviderError(f"{version.ref} answered the validation request with nothing")
         generating = ended - (first or started)
-        return Profile(
+        profile = Profile(
             load_s=self._pool.load_seconds(version.ref),
             memory_bytes=usage.memory_bytes if usage is not None else None,
             ttft_ms=(first - started) * 1000 if call.stream and first is not None else None,
@@ -201,12 +203,14 @@ class Onboarding:
             latency_ms=(ended - started) * 1000,
             measured_at=self._clock.now(),
         )
+        return profile, Used(tokens=None if tokens is None else tokens + (read or 0))
 
 
-def _probe(version: ModelVersion, model: str) -> Call:
+def _probe(version: ModelVersion, model: str, *, hosted: bool) -> Call:
+    """The generation that validates. Hosted models that think refuse a temperature."""
     body: Mapping[str, object]
     can = version.facts.capabilities
-    limits = {"model": model, "max_tokens": _PROBE_TOKENS, "temperature": 0, "stream": True}
+    limits = {"model": model, "max_tokens": _PROBE_TOKENS, "stream": True} | ({} if hosted else {"temperature": 0})
     usage = {"stream_options": {"include_usage": True}}
     if Capability.CHAT in can or not can:
         messages = [{"role": "user", "content": "Say hello and introduce yourself."}]
@@ -223,14 +227,15 @@ def _probe(version: ModelVersion, model: str) -> Call:
     )
 
 
-def _completion_tokens(body: bytes) -> int | None:
-    """From the usage chunk of a stream; ``None`` when the server reported none."""
-    best: int | None = None
+def _tokens(body: bytes) -> tuple[int | None, int | None]:
+    """(read, written) from the usage chunks of a stream; ``None`` when the server reported none."""
+    best: list[int | None] = [None, None]
     for line in body.splitlines():
         if line.startswith(b"data:") and b'"usage"' in line:
             try:
                 usage = msgspec.json.decode(line[5:]).get("usage") or {}
             except (msgspec.DecodeError, AttributeError):
                 continue
-            best = max(best or 0, int(usage.get("completion_tokens") or 0)) or best
-    return best
+            for place, name in enumerate(("prompt_tokens", "completion_tokens")):
+                best[place] = max(best[place] or 0, int(usage.get(name) or 0)) or best[place]
+    return best[0], best[1]
