@@ -58,8 +58,12 @@ async def test_one_that_somebody_wants_in_memory_stays_there(rig: Rig):
 async def test_who_waits_for_a_comparison_that_is_over_gets_it_at_once(rig: Rig):
     plan = replace(QUICK, mode=RolloutMode.AB, split=0.5, max_s=HOUR_S)
     rollout = await rig.on_canary(plan=plan)
-    await rig.ask(10)
+    await rig.ask(40)
     await rig.pass_by(HOUR_S + 1)
+    async with asyncio.timeout(20):
+        while not (await rig.rollouts.find(rollout.id)).concluded:
+            await rig.rollouts.tick()
+            await asyncio.sleep(0.01)
     found = await rig.rollouts.done(rollout.id, 20)
     assert found.concluded
     assert found.open, "it waits for promote or abort"
