@@ -17,14 +17,15 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
     session = headers.get(b"x-podium-session")
     priority = headers.get(b"x-podium-priority")
     execution = headers.get(b"x-podium-execution")
+    principal = exchange.principal
     return wire.parse(
         endpoint,
         body,
         request_id=request_id,
         task=task.decode("latin-1") if task else None,
         session=session.decode("latin-1") if session else None,
-        caller=caller_of(exchange),
-        principal=exchange.principal,
+        caller=principal.id if principal is not None else caller_of(exchange),
+        principal=principal,
         priority=priority.decode("latin-1") if priority else None,
         execution=execution.decode("latin-1") if execution else None,
     )
