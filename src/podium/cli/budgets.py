@@ -104,4 +104,6 @@ def _row(budget: dict[str, Any], account: dict[str, Any]) -> list[object]:
 
 
 def _amount(value: float | None, budget: dict[str, Any]) -> str:
-    return "-" if value is None else f"{value:.10g} {_SIGN[budget['unit']]}"
+    if value is None:
+        return "-"
+    return f"{value:.{15 if budget['unit'] == 'tokens' else 6}g} {_SIGN[budget['unit']]}"
