@@ -92,9 +92,9 @@ class _Read:
 
     def __init__(self, look: Look) -> None:
         self._look = look
-        self._cells: defaultdict[tuple[str, str], Gathering] = defaultdict(Gathering)
+        self._cells: defaultdict[tuple[str, str, bool], Gathering] = defaultdict(Gathering)
+        """By task, version, and whether clients got the answers."""
         self._busy: defaultdict[str, float] = defaultdict(float)
-        self._whole: defaultdict[str, Gathering] = defaultdict(Gathering)
         self._windows: defaultdict[tuple[str, str], dict[tuple[int, int], Floats]] = defaultdict(dict)
         self.since: float | None = None
 
@@ -105,26 +105,30 @@ class _Read:
         if key.task == EVERY:
             self._busy[key.ref] += cell.busy_ms
             return
-        self._whole[key.ref].add(cell)
-        if not self._look.everything and key.cause not in SERVED:
+        served = key.cause in SERVED
+        self._cells[key.task, key.ref, served].add(cell)
+        if not self._look.everything and not served:
             return
-        self._cells[key.task, key.ref].add(cell)
         sums = np.stack([cell.moments[:, 0], cell.moments[:, 0] * cell.moments[:, 1]])
         windows, place = self._windows[key.task, key.ref], (key.start, key.span)
         windows[place] = windows[place] + sums if place in windows else sums
 
     def cells(self) -> dict[tuple[str, str], Cell]:
         """By (task, ref)."""
-        return {key: gathered.cell() for key, gathered in self._cells.items()}
+        found: defaultdict[tuple[str, str], list[Cell]] = defaultdict(list)
+        for (task, ref, served), gathered in self._cells.items():
+            if served or self._look.everything:
+                found[task, ref].append(gathered.cell())
+        return {key: added(parts) for key, parts in found.items()}
 
     def busy(self, ref: str) -> Cell | None:
         """Everything the version did, whoever asked, with the time in which it did."""
         if ref not in self._busy:
             return None
-        found = [self._whole[ref].cell()] if ref != EVERY else [one.cell() for one in self._whole.values()]
+        parts = [gathered.cell() for key, gathered in self._cells.items() if ref in (EVERY, key[1])]
         if ref == EVERY:  # those that compute elsewhere take nothing of this machine
-            found = [cell for cell in found if cost_cells.count(cell, "cpu_ms")]
-        return added([*found, cost_cells.empty(self._busy[ref])])
+            parts = [cell for cell in parts if cost_cells.count(cell, "cpu_ms")]
+        return added([*parts, cost_cells.empty(self._busy[ref])])
 
     def series(self, window_s: float) -> dict[tuple[str, str], dict[str, tuple[TrendPoint, ...]]]:
         """Means by window, oldest first, of each figure that can get better or worse. Days are left out of shorter ones."""
