@@ -101,4 +101,4 @@ lock: $(VENV)/.ready-dev ## recompute the hashed requirement files after a chang
 		../$(BIN)/uv pip compile $$name.in --generate-hashes --universal --no-header --python-version 3.11 -o $$name.txt -q; done
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
+	@rm -rf $(VENV) .artifacts .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
