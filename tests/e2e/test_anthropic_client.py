@@ -38,9 +38,7 @@ def played() -> Iterator[PlayedServer]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, played: PlayedServer) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("anthropic") / "home").start()
-    started.add(
-        "played@1", "openai", played.url, capabilities=["chat", "tools", "json_schema", "logprobs"]
-    )
+    started.add("played@1", "openai", played.url, capabilities=["chat", "tools", "json_schema", "logprobs"])
     yield started
     started.stop()
 
