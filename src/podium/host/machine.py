@@ -43,7 +43,7 @@ class Host:
         flags = accelerators.cpu_features()
         no_counter = power.why_no_counter()
         if no_counter is not None:
-            missing.append(("energy", no_counter))
+            missing.append(("energy counter", no_counter))
         return HostFacts(
             cpu_model=_cpu_model(),
             cores_physical=psutil.cpu_count(logical=False),

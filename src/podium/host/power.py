@@ -113,10 +113,10 @@ def packages(powercap: Path = POWERCAP) -> list[Path]:
 def why_no_counter(powercap: Path = POWERCAP) -> str | None:
     """Why there is no energy counter of the processors, or ``None`` when there is one."""
     if not powercap.is_dir():
-        return f"no energy counter: {powercap} is not there (a virtual machine, or a kernel without intel_rapl)"
+        return f"{powercap} is not there (a virtual machine, or a kernel without intel_rapl)"
     found = packages(powercap)
     if not found:
-        return f"no energy counter of a package under {powercap}"
+        return f"no package under {powercap}"
     if all(_text(folder / "energy_uj") is None for folder in found):
         return f"{found[0] / 'energy_uj'} may be read by root only; see docs/metering.md for a rule that opens it"
     return None
