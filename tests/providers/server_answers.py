@@ -170,6 +170,9 @@ class Fake:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 fake.asked.append(("POST", self.path, body))
                 status, answer = fake.generate(self.path, body)
+                if status == 0:
+                    self.close_connection = True
+                    return
                 self.reply(status, answer)
 
             def reply(self, status: int, value: Any) -> None:
@@ -201,6 +204,8 @@ class Fake:
             return 501, {"error": {"message": "this model does not generate"}}
         limit = body.get("max_tokens", body.get("max_completion_tokens"))
         self.generated += limit if limit is not None else 1_000_000
+        if path == "/v1/completions" and chat["completions"] == "breaks":
+            return 0, None
         if path == "/v1/completions":
             return (200, {"choices": [{"text": " time"}]}) if chat["completions"] else (404, {"detail": "Not Found"})
         return self._chat(body)

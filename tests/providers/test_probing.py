@@ -73,6 +73,7 @@ async def test_what_works_is_shown_by_the_answers_with_one_token_per_call(provid
         ({"schema": False}, "json_schema", "accepted and ignored: its first token was 'Hello'"),
         ({"logprobs": False}, "logprobs", "accepted and left out"),
         ({"completions": False}, "completion", "HTTP 404"),
+        ({"completions": "breaks"}, "completion", "no answer: http://127.0.0.1"),
     ],
 )
 async def test_a_field_that_is_accepted_and_ignored_is_not_a_capability(provider, fake, chat, feature, why):

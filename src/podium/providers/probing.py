@@ -67,7 +67,8 @@ class _Said:
         error = self.body.get("error", self.body) if isinstance(self.body, dict) else None
         said = error.get("message") if isinstance(error, dict) else error
         text = str(said) if said else self.raw[:200].decode("utf-8", "replace").strip()
-        return f"HTTP {self.status}" + (f": {' '.join(text.split())[:200]}" if text else "")
+        head = f"HTTP {self.status}" if self.status else "no answer"
+        return head + (f": {' '.join(text.split())[:200]}" if text else "")
 
 
 class Probe:
@@ -87,6 +88,7 @@ class Probe:
         self._model = model
         self._limit_name = limit_name
         self._prompt: int | None = None
+        self._chats = False
 
     async def run(self, promised: frozenset[str]) -> dict[str, Probed]:
         """What was found out, by feature. Features that nobody promised are not tried, but chat and its usage are.
@@ -123,6 +125,7 @@ class Probe:
         if _choice(said.body) is None:
             return Probed(False, "HTTP 200 without choices")
         self._prompt = _tokens(said.body)
+        self._chats = True
         return Probed(True, "it answered")
 
     def _usage(self) -> Probed:
@@ -201,15 +204,20 @@ class Probe:
 
     async def _post(self, path: str, body: Mapping[str, Any], *, generates: bool = True) -> _Said:
         limits = {self._limit_name: 1} if generates else {}
-        reply = await self._client.request(
-            b"POST",
-            f"{self._base}/{path}".encode(),
-            headers=self._headers,
-            body=msgspec.json.encode({"model": self._model, **body, **limits}),
-            connect_s=_CONNECT_S,
-            first_byte_s=_FIRST_S,
-            total_s=_FIRST_S,
-        )
+        try:
+            reply = await self._client.request(
+                b"POST",
+                f"{self._base}/{path}".encode(),
+                headers=self._headers,
+                body=msgspec.json.encode({"model": self._model, **body, **limits}),
+                connect_s=_CONNECT_S,
+                first_byte_s=_FIRST_S,
+                total_s=_FIRST_S,
+            )
+        except ProviderError as error:
+            if not self._chats:
+                raise
+            return _Said(0, None, error.message.encode())  # it chats, and breaks over this
         raw = await _read(reply.read)
         try:
             return _Said(reply.status, msgspec.json.decode(raw), raw)
