@@ -49,7 +49,7 @@ async def test_execute_says_who_answered_why_and_at_what_cost(podium):
     assert 0 < result.decision.propensity <= 1
     assert result.cost.wall_ms > 0
     for field, reason in result.cost.missing:
-        assert getattr(result.cost, field) is None
+        assert getattr(result.cost, field, None) is None
         assert reason
     assert result.raw["choices"][0]["message"]["content"] == result.text
 

@@ -65,10 +65,12 @@ class JudgeServer:
             answer = 200, json.dumps({"object": "list", "data": [{"id": "remote", "object": "model"}]}).encode()
         elif head.startswith("post"):
             body = json.loads(raw)
-            probing = not body["messages"][0]["content"].startswith("You ")
-            answer = reply("Hello") if probing else self.answer(body)
-            if not probing:
+            messages = body.get("messages")
+            if messages and messages[0]["content"].startswith("You "):
+                answer = self.answer(body)
                 self.bodies.append(body)
+            elif messages:
+                answer = _probed(body)
         if answer is None:
             await reader.read(1)
             self.gone += 1
@@ -80,6 +82,12 @@ class JudgeServer:
         )
         await writer.drain()
         return True
+
+
+def _probed(body: dict[str, Any]) -> Answer:
+    """What shows that the features asked about are really there: an object by schema, and probabilities."""
+    text = "{" if "response_format" in body else "Hello"
+    return reply(text, [(text, {text: 1.0})] if body.get("logprobs") else None)
 
 
 def reply(text: str, tokens: list[tuple[str, dict[str, float]]] | None = None, finish: str = "stop") -> Answer:

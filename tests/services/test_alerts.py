@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -269,22 +268,6 @@ async def test_no_more_versions_are_watched_than_there_is_room_for(rig):
     assert rig.kinds() == ["alert.opened", "alert.closed"]
     assert "too many" in str(dict(rig.told[-1].data)["ending"])
     assert len(rig.alerts._watched) == 10
-
-
-def test_an_outcome_costs_at_most_five_microseconds_with_objectives(tmp_path):
-    rig = Rig(open_store(tmp_path / "podium.db"))
-    rig.start({"jobs": Objectives(success=0.99, latency_ms=500.0)})
-    pairs = [
-        rig.pair(latency_ms=rig.rng.lognormvariate(5, 0.3), success=rig.rng.random() > 0.02) for _ in range(20_000)
-    ]
-    best = 1.0
-    for start in range(0, len(pairs), 2_000):  # the quickest of ten, for a busy machine
-        began = time.process_time()
-        for first in range(start, start + 2_000, 500):
-            rig.alerts.observed(pairs[first : first + 500])
-        best = min(best, (time.process_time() - began) / 2_000)
-    rig.store._close()
-    assert best <= 5e-6
 
 
 # ------------------------------------------------------------ objectives

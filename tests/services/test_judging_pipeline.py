@@ -111,7 +111,7 @@ async def test_a_judge_s_own_requests_are_no_traffic(tmp_path: Path):
 
 @pytest.mark.requirement("JDG-5")
 async def test_signs_pick_answers_beyond_chance_and_are_recorded(tmp_path: Path):
-    settings = "[judging]\nenabled = true\nsample = 0.3\nextra = 1.0\n"
+    settings = "[judging]\nenabled = true\nsample = 0.3\nextra = 1.0\nlooks_per_s = 1000\n"
     async with judging(tmp_path, settings) as rig:
         await rig.add("m", text=GOOD, answers=[{"match": "poem", "text": "I'm sorry, but I can't help with that."}])
         for number in range(30):
