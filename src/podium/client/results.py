@@ -30,6 +30,8 @@ class DecisionView:
     task_confidence: float
     classified_by: str
     parent: str | None = None
+    rollout: str | None = None
+    """Id of the rollout that divided the traffic it belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,6 +207,7 @@ def _divided(
         expected=_expected(snapshot, query.task, arm.ref),
         alternatives=(split.candidate,) if able else (),
         exploration=share,
+        rollout=split.rollout,
     )
 
 

@@ -49,6 +49,8 @@ class Choice:
     """Versions that could be drawn instead of ``chosen``, to learn; empty for a deterministic choice."""
     exploration: float = 0.0
     """The probability with which each of them is drawn while it is loaded."""
+    rollout: str | None = None
+    """Id of the rollout that divided the traffic this request belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

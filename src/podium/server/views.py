@@ -185,6 +185,7 @@ def attempt(decision: Decision, outcome: Outcome) -> Json:
         "chosen": choice.chosen,
         "served": decision.served,
         "propensity": decision.propensity,
+        "rollout": choice.rollout,
         "fallbacks": list(choice.fallbacks),
         "reason": choice.reason,
         "confidence": choice.confidence,

@@ -77,6 +77,7 @@ def pack_choice(choice: Choice) -> tuple[bytes, bytes]:
             rows,
             choice.alternatives,
             choice.exploration,
+            choice.rollout,
         )
     )
     return blake2b(content, digest_size=16).digest(), content
@@ -87,6 +88,7 @@ def unpack_choice(content: bytes) -> Choice:
     fields = _unpack.decode(content)
     task, strategy, chosen, propensity, fallbacks, reason, confidence, expected, names, rows = fields[:10]
     alternatives, exploration = fields[10:12] or ((), 0.0)  # rows of earlier versions end before them
+    rollout = fields[12] if len(fields) > 12 else None
     quality, latency_ms, memory_mb, samples = expected
     return Choice(
         task=task,
@@ -100,6 +102,7 @@ def unpack_choice(content: bytes) -> Choice:
         expected=Expected(quality=quality, latency_ms=latency_ms, memory_mb=memory_mb, samples=samples),
         alternatives=tuple(alternatives),
         exploration=exploration,
+        rollout=rollout,
     )
 
 

@@ -88,14 +88,11 @@ class Gathering:
 
 
 def arm_of(rollout: Rollout, decision: Decision) -> Arm | None:
-    """The arm a request belongs to, by its own record; ``None`` when the rollout did not assign it.
-
-    The reason of every choice a division made names its rollout.
-    """
+    """The arm a request belongs to, by its own record; ``None`` when the rollout did not assign it."""
     choice = decision.choice
-    if choice.strategy not in (CANARY, _SESSION) or decision.served != choice.chosen or choice.exploration <= 0:
+    if choice.rollout != rollout.id:
         return None
-    if f"rollout {rollout.id}: " not in choice.reason:
+    if choice.strategy not in (CANARY, _SESSION) or decision.served != choice.chosen or choice.exploration <= 0:
         return None
     match decision.served:
         case rollout.baseline:
