@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from podium.domain.principal import Principal
+from podium.domain.trace import Trace
 
 
 class Endpoint(StrEnum):
@@ -47,6 +48,8 @@ class RequestHead:
     """Whose key it came with; ``None`` where nobody needs one."""
     execution: str | None = None
     """The execution it is part of, from ``x-podium-execution`` or ``metadata.execution``."""
+    trace: Trace | None = None
+    """The trace it is part of, from ``traceparent``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

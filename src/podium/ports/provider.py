@@ -32,6 +32,8 @@ class Call:
     stream: bool
     request_id: str
     deadlines: Deadlines = Deadlines()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Of the trace it is part of: an instance behind HTTP sends them along."""
 
 
 class Reply(Protocol):

@@ -176,7 +176,7 @@ class AnthropicInstance:
         reply = await self._client.request(
             b"POST",
             f"{self._base}/messages".encode(),
-            headers=(*self._headers, (b"content-type", b"application/json")),
+            headers=(*self._headers, (b"content-type", b"application/json"), *call.headers),
             body=order.body,
             connect_s=limits.connect_s,
             first_byte_s=limits.first_token_s,

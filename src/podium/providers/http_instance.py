@@ -71,7 +71,7 @@ class HttpInstance:
         return await self._client.request(
             b"POST",
             self._paths[call.endpoint],
-            headers=self._send_headers,
+            headers=(*self._send_headers, *call.headers) if call.headers else self._send_headers,
             body=self._limited(call.body),
             connect_s=limits.connect_s,
             first_byte_s=limits.first_token_s,

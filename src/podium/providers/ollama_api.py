@@ -18,7 +18,7 @@ import msgspec
 from podium.errors import InvalidRequest, ProviderError, ProviderTimeout, ProviderUnreachable
 from podium.providers.ollama_wire import KEEP
 from podium.transport.addresses import CAUTIOUS, Reach
-from podium.transport.client import HttpClient, Origin
+from podium.transport.client import HttpClient, Origin, RawHeaders
 from podium.transport.reply import HttpReply
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
@@ -194,7 +194,15 @@ class OllamaServer:
             raise ProviderError(f"Ollama ended the pull of {tag!r} after {last!r}; pull again", code="pull_failed")
 
     async def request(
-        self, method: bytes, path: str, order: object, *, first_s: float, total_s: float, connect_s: float = _CONNECT_S
+        self,
+        method: bytes,
+        path: str,
+        order: object,
+        *,
+        first_s: float,
+        total_s: float,
+        connect_s: float = _CONNECT_S,
+        headers: RawHeaders = (),
     ) -> HttpReply:
         """Send one request; an error status is a reply. ``order`` is bytes or a value to encode as JSON."""
         body = b"" if order is None else order if isinstance(order, bytes) else msgspec.json.encode(order)
@@ -202,7 +210,7 @@ class OllamaServer:
             return await self.client.request(
                 method,
                 f"{self._base}{path}".encode(),
-                headers=(JSON,),
+                headers=(JSON, *headers),
                 body=body,
                 connect_s=connect_s,
                 first_byte_s=first_s,

@@ -99,6 +99,7 @@ class OllamaInstance:
                 connect_s=limits.connect_s,
                 first_s=limits.first_token_s,
                 total_s=limits.total_s,
+                headers=call.headers,
             )
         )
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podium.core.balancing import prefix_key
+from podium.core.trace_context import read_trace
 from podium.domain.request import Endpoint, RequestHead
 from podium.domain.task import Criteria
 from podium.server.criteria import read_criteria
@@ -18,6 +19,7 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
     priority = headers.get(b"x-podium-priority")
     execution = headers.get(b"x-podium-execution")
     principal = exchange.principal
+    parent = headers.get(b"traceparent")
     return wire.parse(
         endpoint,
         body,
@@ -28,6 +30,7 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
         principal=principal,
         priority=priority.decode("latin-1") if priority else None,
         execution=execution.decode("latin-1") if execution else None,
+        trace=None if parent is None else read_trace(parent, headers.get(b"tracestate")),
     )
 
 

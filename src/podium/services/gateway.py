@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-import msgspec
-
 from podium.core.access import check_model, check_task, may_use
 from podium.core.selection import CANARY
 from podium.domain.decision import Choice, Decision, Outcome
@@ -37,14 +35,14 @@ from podium.services.pool import Lease, Pool
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.rejection import rejection
-from podium.services.responder import Headers, Responder, Tracking, waiting_comment
+from podium.services.responder import Headers, Responder, Tracking, error_event, waiting_comment
 from podium.services.route import Route
 from podium.services.sse import StreamRelay
 from podium.services.tasks import Tasks
+from podium.services.tracing import Tracing, upstream
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
-_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +94,7 @@ class Gateway:
         self.observers: tuple[Observer, ...] = ()
         """Who is shown finished answers, if they want them."""
         self.tracking: Tracking | None = None
+        self.tracing: Tracing | None = None
         self.budgeting: Budgeting | None = None
         self.prices: Prices | None = None
 
@@ -108,7 +107,10 @@ class Gateway:
         """Answer one request. Raises ``PodiumError`` only while nothing has been sent."""
         self.idleness.entered()
         try:
-            await self._serve(head, criteria, out)
+            if self.tracing is None:
+                await self._serve(head, criteria, out)
+            else:
+                await self.tracing.serve(self._serve, head, criteria, out)
         finally:
             self.idleness.left()
 
@@ -219,6 +221,7 @@ class Gateway:
                 stream=head.stream,
                 request_id=head.request_id,
                 deadlines=self.limits.deadlines,
+                headers=() if head.trace is None else upstream(head.trace, decision.id),
             )
             reply = await lease.instance.send(call)
             try:
@@ -274,6 +277,8 @@ class Gateway:
         self._recorder.record(decision, outcome)
         if self.tracking is not None and head.execution is not None:
             self.tracking.ended(head.execution, outcome)
+        if head.trace is not None:
+            head.trace.attempts.append((decision, outcome))
         if keeping is not None:
             keeping.hand_over(head, decision, outcome)
 
@@ -377,17 +382,7 @@ class Gateway:
 
     def _break_stream(self, head: RequestHead, error: PodiumError, out: Responder) -> None:
         """An answer has begun and cannot be continued: one error event, then the end."""
-        body = {
-            "error": {
-                "message": error.message,
-                "type": error.type,
-                "param": error.param,
-                "code": error.code,
-                "fault": error.fault,
-                "request_id": head.request_id,
-            }
-        }
-        out.write(b"event: error\ndata: " + _encoder.encode(body) + b"\n\n")
+        out.write(error_event(error, head.request_id))
         out.finish()
 
     @staticmethod

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from podium.domain.decision import Decision, Outcome
+from podium.errors import PodiumError
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -35,3 +38,18 @@ def waiting_comment(ref: str, what: str, seconds: float | None) -> bytes:
     left = "" if seconds is None else f"; about {seconds:.1f} s left"
     text = f": waiting for {ref}: {what}{left}"
     return text.replace("\n", " ").replace("\r", " ").encode() + b"\n\n"
+
+
+def error_event(error: PodiumError, request_id: str) -> bytes:
+    """The last event of a stream that cannot go on."""
+    body = {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+            "fault": error.fault,
+            "request_id": request_id,
+        }
+    }
+    return b"event: error\ndata: " + msgspec.json.encode(body) + b"\n\n"
