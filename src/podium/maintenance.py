@@ -10,6 +10,7 @@ from podium.config import Recording
 from podium.domain.model import Lifecycle
 from podium.errors import PodiumError
 from podium.ports import Clock, Store
+from podium.services.cost_profiles import DAYS_KEPT_S
 from podium.services.learner import STATE, Learner
 from podium.services.meter import Meter
 from podium.services.plane import Services
@@ -79,6 +80,7 @@ class Maintenance:
             await asyncio.sleep(COSTS_S)
             try:
                 await self._services.cost_profiles.tick()
+                await self._services.key_costs.write()
             except PodiumError as error:
                 _log.warning("costs could not be added up", error=error.message)
 
@@ -118,6 +120,7 @@ class Maintenance:
         await services.cost_profiles.tidy()  # before rows go that are in no profile yet
         await services.store.prune(self._recording.max_decisions, oldest)
         await services.costs.prune_costs(self._recording.max_decisions, MOST_SUMS, oldest)
+        await services.key_costs.tidy(now - DAYS_KEPT_S, MOST_SUMS)
         await services.event_log.prune_events(self._recording.max_events)
         await services.tracker.prune(self._recording.max_decisions, oldest)
 

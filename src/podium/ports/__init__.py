@@ -6,7 +6,7 @@ from podium.ports.access import KeyStore
 from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
 from podium.ports.budget import BudgetStore
 from podium.ports.clock import Clock
-from podium.ports.cost import CostStore
+from podium.ports.cost import CostStore, KeyCostStore
 from podium.ports.costing import CellKey, CostCellStore
 from podium.ports.event import AsyncCallback, DeliveryStore, EventLog, EventSink, Poster
 from podium.ports.export import ExportStore, Extent, RecordedAttempt, Window
@@ -62,6 +62,7 @@ __all__ = [
     "JudgmentFilter",
     "JudgmentStore",
     "KeptRollout",
+    "KeyCostStore",
     "KeyStore",
     "OnDevices",
     "Page",

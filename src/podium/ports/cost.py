@@ -9,6 +9,26 @@ from podium.domain.cost import Operation, SpentKey, SpentRow
 from podium.domain.decision import Outcome
 
 
+class KeyCostStore(Protocol):
+    """What the requests of each key cost, by the hour. A key is named by its id, no key by the empty text."""
+
+    async def open_key_costs(self, hour: int) -> Mapping[tuple[int, str], SpentRow]:
+        """Rows of this hour since 1970 and of later ones, by hour and key."""
+        ...
+
+    async def save_key_costs(self, rows: Mapping[tuple[int, str], SpentRow]) -> None:
+        """Write these sums, by hour and key, in the place of what is there."""
+        ...
+
+    async def key_costs(self, since: int, until: int | None) -> Mapping[str, SpentRow]:
+        """By key the sums over the hours in [since, until)."""
+        ...
+
+    async def prune_key_costs(self, before: int, most: int) -> None:
+        """Delete hours before ``before``, and the oldest hours beyond ``most`` rows."""
+        ...
+
+
 class CostStore(Protocol):
     """Sums by the hour, operations without a decision, and who is charged. Writes of the recorder come by ``Batch``."""
 

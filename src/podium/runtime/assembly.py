@@ -29,6 +29,7 @@ from podium.services.budgeting import Budgeting
 from podium.services.counting import TokenCounter
 from podium.services.export import Exports
 from podium.services.judging import Judging
+from podium.services.key_costs import KeyCosts
 from podium.services.keys import Keys
 from podium.services.plane import Services
 
@@ -58,6 +59,8 @@ class Parts:
         self.host: Host = base.host
         counter = TokenCounter(base.registry, base.policy, base.tasks, serving.classifier, serving.pool)
         self.keys = Keys(base.store, base.clock)
+        self._key_costs = KeyCosts(base.store, base.clock)
+        serving.gateway.key_costs = self._key_costs
         self.doorman = Doorman(self.keys, base.config.server.auth)
         self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
         self._metrics = Metrics()
@@ -102,6 +105,8 @@ class Parts:
     async def _go_on(self, stack: AsyncExitStack) -> None:
         base, steering = self._base, self._steering
         await self.keys.load()
+        await self._key_costs.resume()
+        stack.push_async_callback(self._key_costs.close)
         await resume_budgets(base, self._budgeting)
         await steering.swapper.settle(base.recorded.unfinished_swaps)
         self._serving.directives.resume()
@@ -151,6 +156,7 @@ class Parts:
             events=base.bus,
             event_log=base.store,
             cost_profiles=cost_profiles(base, serving.pool),
+            key_costs=self._key_costs,
             exports=Exports(base.store, lambda: export_key(base.config.home, os.environ)),
             webhooks=base.webhooks,
             providers=base.catalogue.get,

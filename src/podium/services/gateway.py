@@ -28,6 +28,7 @@ from podium.services.classifier import TaskClassifier
 from podium.services.costing import Prices
 from podium.services.exploring import Explorer
 from podium.services.idleness import Idleness
+from podium.services.key_costs import NO_KEY, KeyCosts
 from podium.services.meter import Meter
 from podium.services.observing import Keeping, Observer
 from podium.services.policy import Policy
@@ -97,6 +98,7 @@ class Gateway:
         self.tracing: Tracing | None = None
         self.budgeting: Budgeting | None = None
         self.prices: Prices | None = None
+        self.key_costs: KeyCosts | None = None
 
     def new_id(self, kind: str) -> str:
         """A process-unique id such as ``req_5f3a…0000002a``."""
@@ -275,6 +277,8 @@ class Gateway:
 
     def _record(self, head: RequestHead, decision: Decision, outcome: Outcome, keeping: Keeping | None) -> None:
         self._recorder.record(decision, outcome)
+        if self.key_costs is not None:
+            self.key_costs.heard(NO_KEY if head.principal is None else head.principal.id, outcome)
         if self.tracking is not None and head.execution is not None:
             self.tracking.ended(head.execution, outcome)
         if head.trace is not None:

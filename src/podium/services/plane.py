@@ -18,6 +18,7 @@ from podium.services.events import EventBus
 from podium.services.export import Exports
 from podium.services.gateway import Gateway
 from podium.services.judging import Judging
+from podium.services.key_costs import KeyCosts
 from podium.services.keys import Keys
 from podium.services.learner import Learner
 from podium.services.onboarding import Onboarding
@@ -60,6 +61,7 @@ class Services:
     store: Store
     costs: CostStore
     cost_profiles: CostProfiles
+    key_costs: KeyCosts
     host: HostProbe
     power: Callable[[], CpuPower]
     clock: Clock

@@ -62,7 +62,9 @@ from podium.store import (
     versions,
 )
 from podium.store.budget_tables import BudgetTables
+from podium.store.key_costs import KeyCostTable
 from podium.store.key_table import KeyTable
+from podium.store.secret_table import SecretTable
 from podium.store.writer import Writer
 
 T = TypeVar("T")
@@ -70,7 +72,7 @@ _PRUNE_STEP = 2_000
 _SPENDING_HOURS = 48
 
 
-class SqliteStore(BudgetTables, KeyTable):
+class SqliteStore(BudgetTables, KeyTable, KeyCostTable, SecretTable):
     """Implements ``ports.Store``. Built by ``open_store``."""
 
     def __init__(self, path: Path, warnings: tuple[str, ...] = ()) -> None:

@@ -24,8 +24,14 @@ def _actor(request: Request) -> str:
     return (request.headers.get("x-podium-actor") or "api")[:64]
 
 
+def _asking(request: Request) -> Principal:
+    """Whose key it is; the owner where nobody needs one."""
+    return getattr(request.state, "principal", None) or OWNER
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
 Actor = Annotated[str, Depends(_actor)]
+Asking = Annotated[Principal, Depends(_asking)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0)]
 Many = Annotated[list[str] | None, Query()]

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Query
 
 from podium.core.spending import hour_of
 from podium.domain.cost import Cause, SpentRow
+from podium.domain.principal import Role
 from podium.domain.unmeasured import NO_ENERGY
 from podium.errors import InvalidRequest, StoreError
 from podium.server import cost_views, views
-from podium.server.control.access import ServicesDep
+from podium.server.control.access import Asking, ServicesDep
 from podium.services.cost_profiles import Look
 from podium.services.plane import Services
 
@@ -69,6 +70,20 @@ async def _spent(services: Services, look: Look) -> list[views.Json]:
             }
         )
     return rows
+
+
+@router.get("/keys")
+async def key_costs(services: ServicesDep, principal: Asking, since: Moment = None, until: Moment = None) -> views.Json:
+    """What the requests that came with each key cost, the most operations first; ``key`` is null for those without one.
+    Names of keys are told to admins alone. Hours are whole.
+    """
+    if since is not None and until is not None and since >= until:
+        raise InvalidRequest(f"since {since:.12g} is not before until {until:.12g}", param="since")
+    found = await services.key_costs.spent(since, until)
+    names = {one.id: one.name for one in services.keys.all()} if principal.role is Role.ADMIN else {}
+    rows = sorted(found.items(), key=lambda pair: (-pair[1].operations, pair[0]))
+    spent = [{"key": key or None, "name": names.get(key), **cost_views.spent((row,))} for key, row in rows]
+    return {"since": since, "until": until, "keys": spent}
 
 
 @router.get("/compare")

@@ -8,6 +8,7 @@ from podium.store.schema.budgets import budget_accounts, budget_reservations, bu
 from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
 from podium.store.schema.costing import cost_cells, cost_progress
 from podium.store.schema.costs import charges, operations, price_tables, spending
+from podium.store.schema.key_costs import key_costs
 from podium.store.schema.quality import (
     alerts,
     benchmark_items,
@@ -60,6 +61,7 @@ __all__ = [
     "feedback",
     "judge_queue",
     "judgments",
+    "key_costs",
     "knowledge",
     "learned",
     "metadata",

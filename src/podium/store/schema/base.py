@@ -19,6 +19,8 @@ REVISIONS = (
     "0013",
     "0014",
     "0015",
+    "0018",
+    "0019",
 )
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
