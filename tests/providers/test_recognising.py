@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+from urllib.parse import urlsplit
 
 import pytest
 from server_answers import ANSWERS, MODEL, Fake
 
 from podium.errors import InvalidRequest
+from podium.importing.litellm import HOSTED
+from podium.price_list import price_list
 from podium.providers.recognising import recognise
 from podium.providers.servers import hosted_at, kinds
 
@@ -87,6 +90,11 @@ async def test_hosted_services_are_told_by_their_host_and_not_asked(monkeypatch)
     assert (found.kind, found.provider, found.models) == ("openai", "openai", ())
     assert (await recognise("https://API.anthropic.com")).provider == "anthropic"
     assert hosted_at("api.openai.com.example.org") is None
+
+
+def test_every_service_with_listed_prices_or_that_another_tool_names_is_known_to_be_paid():
+    hosts = {*price_list().hosts, *(urlsplit(address).hostname for address, _ in HOSTED.values())}
+    assert {host for host in hosts if (kind := hosted_at(host)) is None or not kind.hosted} == set()
 
 
 async def test_nothing_is_recognised_where_nothing_serves_models(fake):

@@ -1,106 +1,170 @@
 """What hosted models ask for tokens, and what an operation is billed. Pure.
 
-The list is maintained by hand from the providers' public price pages; ``VERSION`` says when. Prices of the file's
-``[prices]`` come first. Standard rates only: batch, priority and long-context rates, tools and pictures are not in it.
+Prices of the file's ``[prices]`` come first, then the list that comes with Podium, by host and model. Standard rates only:
+batch, priority, cache writes, tools, pictures and sound are not in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
-VERSION = "2025-11"
+_DATED = re.compile(r"-(\d{4})-?(\d{2})-?(\d{2})$|-latest$|-\d{4}$")
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
-    """US dollars per million tokens. ``cached`` is of the prompt, read before."""
+class Above:
+    """What all tokens of a request cost whose prompt has more than ``tokens``, in US dollars per million."""
 
+    tokens: int
     input: float
     output: float
     cached: float | None = None
 
 
-_OPENAI = {
-    "gpt-5": Quote(1.25, 10.0, 0.125),
-    "gpt-5-mini": Quote(0.25, 2.0, 0.025),
-    "gpt-5-nano": Quote(0.05, 0.40, 0.005),
-    "gpt-4.1": Quote(2.0, 8.0, 0.5),
-    "gpt-4.1-mini": Quote(0.40, 1.60, 0.10),
-    "gpt-4.1-nano": Quote(0.10, 0.40, 0.025),
-    "gpt-4o": Quote(2.50, 10.0, 1.25),
-    "gpt-4o-mini": Quote(0.15, 0.60, 0.075),
-    "o3": Quote(2.0, 8.0, 0.5),
-    "o4-mini": Quote(1.10, 4.40, 0.275),
-    "gpt-3.5-turbo": Quote(0.50, 1.50),
-    "text-embedding-3-small": Quote(0.02, 0.0),
-    "text-embedding-3-large": Quote(0.13, 0.0),
-}
-_ANTHROPIC = {
-    "claude-opus-4-5": Quote(5.0, 25.0, 0.50),
-    "claude-opus-4-1": Quote(15.0, 75.0, 1.50),
-    "claude-opus-4": Quote(15.0, 75.0, 1.50),
-    "claude-sonnet-4-5": Quote(3.0, 15.0, 0.30),
-    "claude-sonnet-4": Quote(3.0, 15.0, 0.30),
-    "claude-3-7-sonnet": Quote(3.0, 15.0, 0.30),
-    "claude-3-5-sonnet": Quote(3.0, 15.0, 0.30),
-    "claude-haiku-4-5": Quote(1.0, 5.0, 0.10),
-    "claude-3-5-haiku": Quote(0.80, 4.0, 0.08),
-    "claude-3-haiku": Quote(0.25, 1.25, 0.03),
-}
-LISTED: Mapping[str, Mapping[str, Quote]] = MappingProxyType(
-    {"api.openai.com": MappingProxyType(_OPENAI), "api.anthropic.com": MappingProxyType(_ANTHROPIC)}
-)
-"""By host and model. A dated model (``gpt-4o-2024-08-06``, ``claude-sonnet-4-20250514``) is found by its name."""
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """US dollars per million tokens. ``cached`` is of the prompt, read before. ``above``: fewest tokens first."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    above: tuple[Above, ...] = ()
+
+    def of(self, input_tokens: int) -> Quote | Above:
+        """What holds for a prompt of so many tokens."""
+        return next((each for each in reversed(self.above) if input_tokens > each.tokens), self)
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """A quote and when it holds: from the day ``since`` (``2026-03-13``), within ``hours`` of the day, both UTC."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    above: tuple[Above, ...] = ()
+    since: str | None = None
+    hours: tuple[str, str] | None = None
+
+    def holds(self, when: datetime) -> bool:
+        """Whether it holds at a moment in UTC. Hours may go over midnight."""
+        if self.since is not None and when.date().isoformat() < self.since:
+            return False
+        if self.hours is None:
+            return True
+        start, end = self.hours
+        clock = when.strftime("%H:%M")
+        return start <= clock < end if start <= end else clock >= start or clock < end
+
+
+Condition = str | tuple[str, ...]
+"""``=`` is, ``^`` begins with, ``$`` ends with, ``*`` contains, ``~`` regular expression; of a tuple all hold together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One model of a service. ``match``: one of these has to hold of its name. The last rate that holds counts."""
+
+    id: str
+    match: tuple[Condition, ...]
+    rates: tuple[Rate, ...]
+
+    def named(self, name: str) -> bool:
+        """Whether a lower-case name is this model's."""
+        return any(
+            all(_holds(part, name) for part in each) if isinstance(each, tuple) else _holds(each, name)
+            for each in self.match
+        )
+
+    def quote(self, at: float) -> Quote:
+        """What is asked at a Unix time."""
+        when = datetime.fromtimestamp(at, UTC)
+        rate = next((each for each in reversed(self.rates) if each.holds(when)), self.rates[0])
+        return Quote(rate.input, rate.output, rate.cached, rate.above)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """A published list: where it is from, and the models of each host, first match first."""
+
+    source: str = "none"
+    unit: str = "USD per million tokens"
+    hosts: Mapping[str, tuple[Listed, ...]] = field(default_factory=dict)
+
+    def find(self, host: str, model: str) -> Listed | None:
+        """A model by its name, with any date that stands behind it written otherwise or left away."""
+        name = model.lower()
+        models = self.hosts.get(host.lower(), ())
+        dated = _DATED.search(name)
+        names = [name]
+        if dated is not None:
+            names += [f"{name[: dated.start()]}-{'-'.join(dated.groups())}"] if dated.group(1) else []
+            names.append(name[: dated.start()])
+        return next((each for called in names for each in models if each.named(called)), None)
+
+
 class PriceTable:
     """``own`` prices, by the model's name at its provider or its ref here, before those that are listed."""
 
-    own: Mapping[str, Quote]
-
-    @property
-    def version(self) -> str:
-        """Names the whole table: the list's version, and a digest of the own prices, if there are any."""
-        if not self.own:
-            return VERSION
-        text = json.dumps({name: _plain(quote) for name, quote in self.own.items()}, sort_keys=True)
-        return f"{VERSION}+{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+    def __init__(self, own: Mapping[str, Quote], listed: PriceList) -> None:
+        self._own = own
+        self._listed = listed
+        self._found: dict[tuple[str, str], Listed | None] = {}
+        self.version = _version(own, listed.source)
+        """Names the whole table: the list's source, and a digest of the own prices, if there are any."""
 
     def content(self) -> str:
         """The whole table as JSON, dollars per million tokens."""
-        listed = {host: {name: _plain(quote) for name, quote in of.items()} for host, of in LISTED.items()}
-        own = {name: _plain(quote) for name, quote in self.own.items()}
-        return json.dumps({"version": self.version, "unit": "USD per million tokens", "own": own, **listed})
+        return json.dumps({"version": self.version, "own": _plain(self._own), **asdict(self._listed)})
 
-    def find(self, host: str, model: str, *aliases: str) -> Quote | None:
-        """The price of ``model`` at ``host``; ``aliases`` are other names under which own prices may be given."""
+    def find(self, host: str, model: str, *aliases: str, at: float) -> Quote | None:
+        """The price of ``model`` at ``host`` at a Unix time; ``aliases`` are other names for which own prices may be given."""
         for name in (model, *aliases):
-            if name in self.own:
-                return self.own[name]
-        listed = LISTED.get(host, {})
-        if model in listed:
-            return listed[model]
-        dated = [name for name in listed if model.startswith(f"{name}-") and _is_date(model[len(name) + 1 :])]
-        return listed[dated[0]] if dated else None
+            if name in self._own:
+                return self._own[name]
+        if host not in self._listed.hosts:
+            return None
+        if (host, model) not in self._found:
+            self._found[host, model] = self._listed.find(host, model)
+        listed = self._found[host, model]
+        return None if listed is None else listed.quote(at)
 
 
 def bill(quote: Quote, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
     """Millionths of a dollar, rounded to the nearest, a half up."""
+    rate = quote.of(input_tokens)
     cached = min(cached_tokens, input_tokens)
-    asked = (input_tokens - cached) * quote.input + output_tokens * quote.output
-    asked += cached * (quote.input if quote.cached is None else quote.cached)
+    asked = (input_tokens - cached) * rate.input + output_tokens * rate.output
+    asked += cached * (rate.input if rate.cached is None else rate.cached)
     return int(asked + 0.5)
 
 
-def _plain(quote: Quote) -> dict[str, float | None]:
-    return {"input": quote.input, "output": quote.output, "cached": quote.cached}
+def _holds(condition: str, name: str) -> bool:
+    sign, text = condition[0], condition[1:]
+    match sign:
+        case "=":
+            return name == text
+        case "^":
+            return name.startswith(text)
+        case "$":
+            return name.endswith(text)
+        case "*":
+            return text in name
+        case _:
+            return re.search(text, name) is not None
 
 
-def _is_date(text: str) -> bool:
-    digits = text.replace("-", "")
-    return text == "latest" or (digits.isdigit() and len(digits) in (4, 6, 8))
+def _plain(own: Mapping[str, Quote]) -> dict[str, dict[str, float | None]]:
+    return {name: {"input": each.input, "output": each.output, "cached": each.cached} for name, each in own.items()}
+
+
+def _version(own: Mapping[str, Quote], source: str) -> str:
+    if not own:
+        return source
+    text = json.dumps(_plain(own), sort_keys=True)
+    return f"{source}+{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"

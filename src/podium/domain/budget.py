@@ -110,14 +110,21 @@ class Need:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a provider asks, in millionths of a dollar per million tokens."""
+    """What a provider asks, in millionths of a dollar per million tokens. ``above``: what all tokens cost where the prompt
+    has more than so many, fewest first.
+    """
 
     input_per_mtok: float
     output_per_mtok: float
+    above: tuple[tuple[int, float, float], ...] = ()
 
     def of(self, input_tokens: int, output_tokens: int) -> int:
         """Millionths of a dollar, rounded up."""
-        return math.ceil((input_tokens * self.input_per_mtok + output_tokens * self.output_per_mtok) / 1e6)
+        read, written = self.input_per_mtok, self.output_per_mtok
+        for least, dearer_read, dearer_written in self.above:
+            if input_tokens > least:
+                read, written = dearer_read, dearer_written
+        return math.ceil((input_tokens * read + output_tokens * written) / 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

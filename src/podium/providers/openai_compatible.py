@@ -28,8 +28,6 @@ from podium.transport.client import HttpClient, Origin
 
 _LIMIT_S = 10.0
 DEFAULT_CONCURRENCY = 64
-NEWER = b"max_completion_tokens"
-"""What OpenAI itself calls the limit: its newer models refuse the older name."""
 Headers = tuple[tuple[bytes, bytes], ...]
 
 __all__ = ["GENERATES", "OpenAICompatibleProvider", "Settings", "create", "facts_of", "parse_url"]
@@ -87,8 +85,7 @@ class OpenAICompatibleProvider:
             model = find_model(rows, settings.remote, source.location)["id"]
             kind, about, _ = await _about(client, origin, base, headers, model)
             promised = frozenset(kind.documented) | facts.capabilities
-            limit_name = NEWER.decode() if kind.hosted else "max_tokens"
-            found = await Probe(client, base, headers, model, limit_name).run(promised)
+            found = await Probe(client, base, headers, model, kind.limit).run(promised)
         finally:
             await client.aclose()
         capabilities, evidence = conclude(about.told, promised, found)
@@ -96,7 +93,7 @@ class OpenAICompatibleProvider:
         return replace(facts, capabilities=capabilities or facts.capabilities, evidence=(*kept, *evidence))
 
     def hosted(self, version: ModelVersion) -> bool:
-        """As the settings say, else by the host: ``api.openai.com``."""
+        """As the settings say, else by the host: that of a service of the catalogue, such as ``api.openai.com``."""
         try:
             said = read_settings(version.source, Settings).hosted
             return said if said is not None else hosted_at(parse_url(version.source.location)[0].host) is not None
@@ -162,7 +159,7 @@ class OpenAICompatibleProvider:
             headers=headers,
             check=check,
             generates=not self.hosted(version),
-            limit_name=NEWER if hosted_at(origin.host) is not None else b"max_tokens",
+            limit_name=(hosted_at(origin.host) or GENERIC).limit.encode(),
         )
 
     def _client(self, origin: Origin) -> HttpClient:

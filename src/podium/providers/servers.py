@@ -56,6 +56,7 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ports: tuple[int, ...] = ()
     hosts: tuple[str, ...] = ()
     hosted: bool = False
+    limit: str = "max_tokens"
     signs: tuple[tuple[Place, ...], ...] = ()
     version: Place | None = None
     documented: tuple[str, ...] = ("completion", "tools", "json_schema", "logprobs", "stream_options")

@@ -15,6 +15,7 @@ from podium.core.belief_file import UnreadableBeliefs
 from podium.core.prices import Quote
 from podium.host import Host, HostPower
 from podium.ports import Clock, Recorded
+from podium.price_list import price_list
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.runtime.clock import SystemClock
 from podium.runtime.declaring import check_strategies
@@ -81,7 +82,8 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
     clock = SystemClock()
     recorded = await store.load()
     host = Host()
-    pricing = Pricing({name: Quote(one.input, one.output, one.cached) for name, one in config.prices.items()})
+    own = {name: Quote(one.input, one.output, one.cached) for name, one in config.prices.items()}
+    pricing = Pricing(own, price_list(), clock.now)
     await store.keep_price_table(pricing.version, pricing.content(), clock.now())
     power = HostPower(watts_per_core=config.energy.watts_per_core, idle_watts=config.energy.idle_watts)
     reach = Reach(allow_link_local=config.network.allow_link_local, offline=config.network.offline)

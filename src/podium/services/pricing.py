@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from podium.core.prices import PriceTable, Quote, bill
+from podium.core.prices import PriceList, PriceTable, Quote, bill
 from podium.domain.budget import Price
 from podium.domain.model import ModelVersion
 from podium.services.costing import Billed, Tokens
@@ -14,10 +14,11 @@ MODEL_SETTINGS = ("remote", "remote_id", "model")
 
 
 class Pricing:
-    """``own`` prices come before those that are listed."""
+    """``own`` prices come before those that are ``listed``. ``now`` is the Unix time: prices change by day and hour."""
 
-    def __init__(self, own: Mapping[str, Quote]) -> None:
-        self._table = PriceTable(own)
+    def __init__(self, own: Mapping[str, Quote], listed: PriceList, now: Callable[[], float]) -> None:
+        self._table = PriceTable(own, listed)
+        self._now = now
         self.version = self._table.version
         """Names the whole table."""
 
@@ -30,12 +31,15 @@ class Pricing:
         host = urlsplit(version.source.location).hostname or ""
         settings = version.source.settings
         model = next((str(settings[name]) for name in MODEL_SETTINGS if settings.get(name)), version.name)
-        return self._table.find(host, model, version.ref, version.name)
+        return self._table.find(host, model, version.ref, version.name, at=self._now())
 
     def price(self, version: ModelVersion) -> Price | None:
         """The same in millionths of a dollar per million tokens, for budgets."""
         found = self.quote(version)
-        return None if found is None else Price(input_per_mtok=found.input * 1e6, output_per_mtok=found.output * 1e6)
+        if found is None:
+            return None
+        above = tuple((each.tokens, each.input * 1e6, each.output * 1e6) for each in found.above)
+        return Price(input_per_mtok=found.input * 1e6, output_per_mtok=found.output * 1e6, above=above)
 
     def bill(self, version: ModelVersion, tokens: Tokens) -> Billed | None:
         """By the tokens of the cost; nothing is billed for what nobody counted."""
