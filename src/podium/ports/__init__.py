@@ -27,6 +27,7 @@ from podium.ports.provider import (
     Reply,
 )
 from podium.ports.rollout import KeptRollout, RolloutChange, RolloutStore, ScheduleStore
+from podium.ports.secret import Sealer, Secrets, SecretStore
 from podium.ports.store import Batch, Page, Recorded, Store
 from podium.ports.tracking import AlertStore, ExecutionStore, Piece
 
@@ -78,6 +79,9 @@ __all__ = [
     "RolloutStore",
     "Sandbox",
     "ScheduleStore",
+    "Sealer",
+    "SecretStore",
+    "Secrets",
     "Store",
     "Suites",
     "Window",

@@ -31,6 +31,7 @@ from podium.store.schema.registry import (
     transitions,
     versions,
 )
+from podium.store.schema.secrets import secrets
 from podium.store.schema.triggers import TRIGGERS
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "rollout_steps",
     "rollouts",
     "schedules",
+    "secrets",
     "spending",
     "swaps",
     "tasks",
