@@ -8,6 +8,7 @@ from podium.config.budgets import BudgetEntry, declared_budgets
 from podium.config.changes import Difference, difference
 from podium.config.energy import Energy, PriceEntry
 from podium.config.judging import Judging, TaskJudging
+from podium.config.limits import LimitEntry, role_limits
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
@@ -33,6 +34,7 @@ __all__ = [
     "Difference",
     "Energy",
     "Judging",
+    "LimitEntry",
     "ModelEntry",
     "Network",
     "Pool",
@@ -57,4 +59,5 @@ __all__ = [
     "prepare_home",
     "read_secret",
     "reread",
+    "role_limits",
 ]

@@ -49,18 +49,10 @@ def difference(old: Config, new: Config) -> Difference:
         ]
         for key in keys:
             (restart if section in NEEDS_RESTART or key in READ_ONCE else live).append(key)
-    if old.fallbacks != new.fallbacks:
-        live.append("fallbacks")
-    if old.rules != new.rules:
-        live.append("rules")
-    if old.windows != new.windows:
-        live.append("windows")
-    if old.budgets != new.budgets:
-        live.append("budgets")
+    whole = ("fallbacks", "rules", "windows", "limits", "budgets", "webhooks")
+    live += [section for section in whole if getattr(old, section) != getattr(new, section)]
     if old.prices != new.prices:
         restart.append("prices")
-    if old.webhooks != new.webhooks:
-        live.append("webhooks")
     inherited: tuple[str, ...] = ()
     if "selection.strategy" in live:
         inherited = tuple(

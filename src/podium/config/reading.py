@@ -16,6 +16,7 @@ from typing import Any
 
 from podium.config.autoswap import TaskAutoSwap
 from podium.config.judging import judging_problems
+from podium.config.limits import limit_problems
 from podium.config.pool import Pool
 from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
@@ -190,6 +191,7 @@ def _check(settings: Settings) -> list[Problem]:
     problems += _check_autoswap(settings)
     problems += _check_windows(settings)
     problems += _check_budgets(settings)
+    problems += [Problem(("limits", *path), words) for path, words in limit_problems(settings.limits)]
     problems += _check_judging(settings)
     return problems
 

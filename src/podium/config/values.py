@@ -18,6 +18,7 @@ from podium.config.autoswap import AutoSwap, TaskAutoSwap
 from podium.config.budgets import BudgetEntry
 from podium.config.energy import Energy, PriceEntry
 from podium.config.judging import Judging, TaskJudging
+from podium.config.limits import LimitEntry
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
@@ -256,6 +257,10 @@ class Settings:
     budgets: Annotated[Mapping[str, BudgetEntry], Meta(description="What may be used up in a while, by name")] = field(
         default_factory=dict
     )
+    limits: Annotated[
+        Mapping[str, LimitEntry],
+        Meta(description="What keys may do at a time, by role; `anonymous` for those without a key"),
+    ] = field(default_factory=dict)
     prices: Annotated[Mapping[str, PriceEntry], Meta(description="What hosted models ask, by model")] = field(
         default_factory=dict
     )

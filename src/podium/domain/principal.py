@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from podium.domain.limit import UNSAID, Limits
+
 ID_CHARS = 8
 """Characters of a key's id, the part of the key that may be shown."""
 
@@ -27,7 +29,8 @@ class Role(StrEnum):
 class Principal:
     """Whoever a request acts for. ``tasks`` and ``models`` limit what may be asked; ``None`` is no limit.
 
-    ``id`` names the caller in queues, budgets and the record.
+    ``id`` names the key; ``account`` names the caller in queues, budgets, limits and the record, and stays the same when
+    the key is rotated.
     """
 
     id: str
@@ -35,6 +38,10 @@ class Principal:
     role: Role
     tasks: frozenset[str] | None = None
     models: frozenset[str] | None = None
+    limits: Limits = UNSAID
+    """What is said of its key alone."""
+    account: str = ""
+    """Id of the first key of its line; empty: its own id."""
 
     @property
     def limited(self) -> bool:
@@ -62,7 +69,16 @@ class ApiKey:
     replaced_by: str | None = None
     """Id of the key that took its place by rotation."""
     last_used_at: float | None = None
+    limits: Limits = UNSAID
 
-    def principal(self) -> Principal:
-        """Who acts with it."""
-        return Principal(id=self.id, name=self.name, role=self.role, tasks=self.tasks, models=self.models)
+    def principal(self, account: str = "") -> Principal:
+        """Who acts with it. ``account``: id of the first key of its line, its own when left out."""
+        return Principal(
+            id=self.id,
+            name=self.name,
+            role=self.role,
+            tasks=self.tasks,
+            models=self.models,
+            limits=self.limits,
+            account=account or self.id,
+        )

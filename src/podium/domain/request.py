@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from podium.domain.principal import Principal
 from podium.domain.trace import Trace
@@ -16,6 +17,18 @@ class Endpoint(StrEnum):
     CHAT = "chat/completions"
     COMPLETION = "completions"
     EMBEDDING = "embeddings"
+
+
+class Allowance(Protocol):
+    """What the caller may use of tokens at a time. One attempt after the other: ``take``, then ``spent``."""
+
+    def take(self, read: int, written: int, *, known: bool) -> None:
+        """Reserve what an attempt may need; not ``known``: what it writes is a guess. Raises ``RateLimited``."""
+        ...
+
+    def spent(self, tokens: int | None) -> None:
+        """It ended; ``None``: nobody can tell what it used."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +61,8 @@ class RequestHead:
     """Whose key it came with; ``None`` where nobody needs one."""
     execution: str | None = None
     """The execution it is part of, from ``x-podium-execution`` or ``metadata.execution``."""
+    allowance: Allowance | None = None
+    """Where tokens of its key are limited."""
     trace: Trace | None = None
     """The trace it is part of, from ``traceparent``."""
 

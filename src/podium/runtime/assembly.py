@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from podium._version import __version__
-from podium.config import Config
+from podium.config import Config, role_limits
 from podium.config.export_key import export_key
 from podium.host import Host
 from podium.maintenance import Maintenance
@@ -31,6 +31,7 @@ from podium.services.export import Exports
 from podium.services.judging import Judging
 from podium.services.key_costs import KeyCosts
 from podium.services.keys import Keys
+from podium.services.limiting import Limiter
 from podium.services.plane import Services
 
 Reload = Callable[[], Awaitable[Mapping[str, object]]]
@@ -62,6 +63,7 @@ class Parts:
         self._key_costs = KeyCosts(base.store, base.clock)
         serving.gateway.key_costs = self._key_costs
         self.doorman = Doorman(self.keys, base.config.server.auth)
+        self.doorman.limiter = self.limiter = Limiter(base.clock, role_limits(base.config.limits))
         self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
         self._metrics = Metrics()
         base.on_outcomes.append(self._metrics.heard)
@@ -147,6 +149,7 @@ class Parts:
             alerts=self._alerts,
             budgeting=self._budgeting,
             keys=self.keys,
+            limiter=self.limiter,
             tracker=serving.tracker,
             store=base.store,
             costs=base.store,

@@ -38,6 +38,7 @@ def budgeting(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Budg
     base.hosted.budgets = lambda: tuple(made.ledger.budgets.values())
     made.changed = base.policy.refresh
     serving.onboarding.gate, serving.onboarding.budgeting = base.hosted, made
+    serving.gateway.estimates = made.estimates
     serving.gateway.budgeting = serving.background.budgeting = serving.answers.budgeting = made
     return made
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from podium._version import __version__
-from podium.config import Config, Difference, declared_budgets, difference, prepare_home, reread
+from podium.config import Config, Difference, declared_budgets, difference, prepare_home, reread, role_limits
 from podium.config.automation import standing_orders
 from podium.domain.swap import Event
 from podium.errors import ConfigError
@@ -178,6 +178,7 @@ class Gateway:
         self.services.automation.configure(standing_orders(new))
         self.services.judging.configure(judge_orders(new))
         await self.services.budgeting.declare(declared_budgets(new.budgets))
+        self.services.limiter.configure(role_limits(new.limits))
         await self.services.alerts.configure(objectives(new))
         await self.services.webhooks.configure(hooks(new, os.environ))
         problems += self.services.webhooks.problems()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from podium.domain.principal import Principal, Role
 from podium.errors import InvalidRequest, Unauthenticated
 from podium.services.keys import PREFIX, Keys
+from podium.services.limiting import Grant, Limiter
 
 OWNER = Principal(id="owner", name="owner", role=Role.ADMIN)
 """Whoever runs the installation."""
@@ -32,6 +33,7 @@ class Doorman:
     def __init__(self, keys: Keys, mode: str = AUTO) -> None:
         self._keys = keys
         self._mode = mode
+        self.limiter: Limiter | None = None
         self.local_key = f"{PREFIX}local_{secrets.token_urlsafe(32)}"
         """For programs of the same user on this machine; another one at every start."""
         self._local = self.local_key.encode()
@@ -62,6 +64,10 @@ class Doorman:
                 return OWNER
             raise Unauthenticated(_MISSING)
         return self._keys.principal(given.decode("utf-8", "surrogateescape"))
+
+    def grant(self, principal: Principal | None) -> Grant | None:
+        """The limits of whoever acts, where there are any. The owner has none."""
+        return None if self.limiter is None or principal is OWNER else self.limiter.grant(principal)
 
 
 def key_of(headers: Mapping[bytes, bytes]) -> bytes | None:

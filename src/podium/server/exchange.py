@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from podium.domain.principal import Principal
+from podium.services.limiting import Grant
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 Hook = Callable[[], None]
@@ -59,10 +60,12 @@ class Exchange:
         "cancel_on_disconnect",
         "disconnected",
         "ended",
+        "grant",
         "headers",
         "http_1_0",
         "keep_alive",
         "method",
+        "more",
         "on_disconnect",
         "on_pause",
         "on_resume",
@@ -99,6 +102,10 @@ class Exchange:
         """Set by the handler; errors rendered by the server carry it."""
         self.principal: Principal | None = None
         """For whom it acts; set by the handler that admits it."""
+        self.grant: Grant | None = None
+        """Its part of the limits of its key, where there are any."""
+        self.more: Callable[[], RawHeaders] | None = None
+        """Headers that its answer carries whatever it is; asked for when the head is written."""
         self.status = 0
         self.bytes_started = False
         """True once any byte of the answer was handed to the socket."""
@@ -191,6 +198,8 @@ class Exchange:
         self.status = status
 
     def _head(self, status: int, headers: RawHeaders, framing: bytes) -> bytes:
+        if self.more is not None:
+            headers = (*headers, *self.more())
         lines = [_STATUS.get(status) or b"HTTP/1.1 %d Status\r\ndate: " % status, _date.now()]
         for name, value in headers:
             lines += (name, b": ", value, b"\r\n")

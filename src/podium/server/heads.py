@@ -30,6 +30,7 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
         principal=principal,
         priority=priority.decode("latin-1") if priority else None,
         execution=execution.decode("latin-1") if execution else None,
+        allowance=exchange.grant,
         trace=None if parent is None else read_trace(parent, headers.get(b"tracestate")),
     )
 

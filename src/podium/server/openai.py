@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import time
+from functools import partial
 from urllib.parse import unquote
 
 import msgspec
@@ -21,6 +22,7 @@ from podium.server.doorman import Doorman
 from podium.server.exchange import Exchange
 from podium.server.heads import criteria_of, read_head
 from podium.server.messages import MESSAGES, VERSION, MessagesPlane
+from podium.server.rate_headers import anthropic_headers, openai_headers
 from podium.server.rendering import render_for
 from podium.server.responses import RESPONSES, ResponsesPlane
 from podium.services.conversations import Conversations
@@ -67,10 +69,18 @@ class DataPlane:
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer and we a trace
             _log.exception("request failed", request_id=request_id)
             self._refuse(exchange, InternalError(f"{type(error).__name__}: please report it"), request_id)
+        finally:
+            if exchange.grant is not None:
+                exchange.grant.leave()
 
     def _admit(self, exchange: Exchange) -> None:
         private = not isinstance(exchange.peer("sockname"), tuple)
         exchange.principal = self._doorman.admit(exchange.headers, exchange.query, private=private)
+        grant = exchange.grant = self._doorman.grant(exchange.principal)
+        if grant is not None:
+            theirs = exchange.path.startswith(MESSAGES) or VERSION in exchange.headers
+            exchange.more = partial(anthropic_headers if theirs else openai_headers, grant)
+            grant.enter()
         if exchange.principal is not None and exchange.method not in ("GET", "HEAD"):
             check(exchange.principal, Role.USER, "asking a model")
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from podium.core.access import read_scopes, usable
+from podium.domain.limit import UNSAID, Limits
 from podium.domain.principal import ID_CHARS, ApiKey, Principal, Role
 from podium.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from podium.ports import Clock, KeyStore
@@ -37,6 +38,8 @@ class Keys:
         self._clock = clock
         self._keys: dict[str, ApiKey] = {}
         self._principals: dict[str, Principal] = {}
+        self._first: dict[str, str] = {}
+        """Of a key that took the place of another: the first key of its line."""
         self._used: dict[str, float] = {}
 
     async def load(self) -> None:
@@ -59,6 +62,16 @@ class Keys:
         self._used[found.id] = now
         return self._principals[found.id]
 
+    def holder(self, key_id: str) -> Principal:
+        """Who holds the key with this id, for a session that began with it. Raises ``Unauthenticated`` once it has ended."""
+        found = self._keys.get(key_id)
+        if found is None:
+            raise Unauthenticated(_UNKNOWN)
+        now = self._clock.now()
+        usable(found, now)
+        self._used[key_id] = now
+        return self._principals[key_id]
+
     async def create(
         self,
         name: str,
@@ -67,6 +80,7 @@ class Keys:
         by: str,
         scopes: Sequence[str] = (),
         expires_in_s: float | None = None,
+        limits: Limits = UNSAID,
     ) -> tuple[ApiKey, str]:
         """A new key and its secret, which nobody can read again. Raises ``InvalidRequest``, ``StoreError``."""
         if len(self._keys) >= MOST:
@@ -79,7 +93,7 @@ class Keys:
         tasks, models = read_scopes(tuple(scopes))
         if (tasks or models) and Role(role) is not Role.USER:
             raise InvalidRequest("scopes limit what may be asked of models: give them to the role user", param="scopes")
-        made, secret = self._made(name, Role(role), tasks, models, by, self._until(expires_in_s))
+        made, secret = self._made(name, Role(role), tasks, models, by, self._until(expires_in_s), limits)
         await self._store.save_keys(made)
         self._keep(made)
         return made, secret
@@ -97,12 +111,29 @@ class Keys:
             raise InvalidRequest("the overlap must be 0 s or more", param="overlap_s")
         now = self._clock.now()
         lasts = None if old.expires_at is None else max(0.0, old.expires_at - old.created_at)
-        made, secret = self._made(old.name, old.role, old.tasks, old.models, by, None if lasts is None else now + lasts)
+        until = None if lasts is None else now + lasts
+        made, secret = self._made(old.name, old.role, old.tasks, old.models, by, until, old.limits)
         ends = now + overlap_s if old.expires_at is None else min(old.expires_at, now + overlap_s)
         ended = replace(old, expires_at=ends, replaced_by=made.id)
         await self._store.save_keys(made, ended)
-        self._keep(made, ended)
+        self._keep(ended, made)
         return made, secret
+
+    async def limit(self, key_id: str, limits: Limits) -> ApiKey:
+        """Other limits for a key, in force at once, and for those that share its account by rotation.
+
+        Raises ``NotFound``, ``StoreError``.
+        """
+        key = self.find(key_id)
+        account = self.account(key.id)
+        changed = [replace(one, limits=limits) for one in self._keys.values() if self.account(one.id) == account]
+        await self._store.save_keys(*changed)
+        self._keep(*changed)
+        return self.find(key.id)
+
+    def account(self, key_id: str) -> str:
+        """Whom use is counted for: the first key of the line that this one came from by rotation."""
+        return self._first.get(key_id, key_id)
 
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key now; revoking it again changes nothing. Raises ``NotFound``, ``StoreError``."""
@@ -141,7 +172,10 @@ class Keys:
     def _keep(self, *keys: ApiKey) -> None:
         for key in keys:
             self._keys[key.id] = key
-            self._principals[key.id] = key.principal()
+            if key.replaced_by is not None:
+                self._first[key.replaced_by] = self.account(key.id)
+        for key in keys:
+            self._principals[key.id] = key.principal(self.account(key.id))
 
     def _until(self, lasts_s: float | None) -> float | None:
         if lasts_s is None:
@@ -158,6 +192,7 @@ class Keys:
         models: frozenset[str] | None,
         by: str,
         expires_at: float | None,
+        limits: Limits,
     ) -> tuple[ApiKey, str]:
         key_id = next(found for found in iter(_new_id, "") if found not in self._keys)
         secret = f"{PREFIX}{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
@@ -171,6 +206,7 @@ class Keys:
             created_at=self._clock.now(),
             created_by=by,
             expires_at=expires_at,
+            limits=limits,
         )
         return made, secret
 

@@ -21,6 +21,7 @@ from podium.services.judging import Judging
 from podium.services.key_costs import KeyCosts
 from podium.services.keys import Keys
 from podium.services.learner import Learner
+from podium.services.limiting import Limiter
 from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
 from podium.services.pool import Pool
@@ -57,6 +58,7 @@ class Services:
     alerts: Alerts
     budgeting: Budgeting
     keys: Keys
+    limiter: Limiter
     tracker: Tracker
     store: Store
     costs: CostStore

@@ -17,7 +17,7 @@ from podium.core.executions import check_id
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.model import Capability
 from podium.domain.principal import Principal
-from podium.domain.request import Endpoint, RequestHead
+from podium.domain.request import Allowance, Endpoint, RequestHead
 from podium.domain.trace import Trace
 from podium.errors import InvalidRequest
 
@@ -49,6 +49,7 @@ def parse(
     principal: Principal | None = None,
     priority: str | None = None,
     execution: str | None = None,
+    allowance: Allowance | None = None,
     trace: Trace | None = None,
 ) -> RequestHead:
     """Read a request body. ``task`` comes from the ``x-podium-task`` header and wins over ``metadata.task``, and so does
@@ -100,6 +101,7 @@ def parse(
         priority=1 if priority is None else _priority(priority),
         keep_alive_s=_keep_alive(fields) if "keep_alive" in fields else None,
         execution=_execution(fields, execution),
+        allowance=allowance,
         trace=trace,
     )
 

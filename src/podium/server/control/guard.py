@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 
 from fastapi import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.core.access import PUBLIC, check, needed
 from podium.errors import Forbidden, PodiumError
 from podium.server.doorman import OWNER, Doorman
+from podium.server.rate_headers import openai_headers
 from podium.server.rendering import render_error
+from podium.services.limiting import Grant
 
 PREFIX = "/api/v1"
 """Every route of the control plane that does something is under it."""
@@ -36,8 +38,32 @@ class Admitted:
                 await send({"type": "http.response.start", "status": status, "headers": list(headers)})
                 await send({"type": "http.response.body", "body": body})
                 return
+            grant = self._doorman.grant(found)
             scope["state"]["principal"] = found or OWNER
+            if grant is not None:
+                await self._limited(grant, scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+    async def _limited(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of somebody who has limits: it holds its place until its answer has ended."""
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *openai_headers(grant)]}
+            await send(message)
+
+        try:
+            grant.enter()
+        except PodiumError as error:
+            status, headers, body = render_error(error, f"req_{secrets.token_hex(8)}")
+            await send_with_limits({"type": "http.response.start", "status": status, "headers": list(headers)})
+            await send({"type": "http.response.body", "body": body})
+            return
+        try:
+            await self._app(scope, receive, send_with_limits)
+        finally:
+            grant.leave()
 
 
 async def authorise(request: Request) -> None:

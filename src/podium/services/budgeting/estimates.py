@@ -104,10 +104,10 @@ class Estimates:
             case Unit.ENERGY:
                 return self._usual("energy", task, version.ref, GUESS_ENERGY_MJ)
             case Unit.TOKENS:
-                output = self._output(head, task, version.ref)
+                output = self.output(head, task, version.ref)
                 return Need(input_tokens(head.size) + output.amount, output.known)
             case Unit.MONEY:
-                output = self._output(head, task, version.ref)
+                output = self.output(head, task, version.ref)
                 # known, even where tokens are guessed: money that may not be there is not spent
                 return Need(self._cost(version, input_tokens(head.size), output.amount))
 
@@ -132,7 +132,8 @@ class Estimates:
         price = self.price(version)
         return 0 if price is None else price.of(read, written)
 
-    def _output(self, head: RequestHead, task: str, ref: str) -> Need:
+    def output(self, head: RequestHead, task: str, ref: str) -> Need:
+        """Tokens that an answer may have."""
         if head.endpoint is Endpoint.EMBEDDING:
             return Need(0)
         if head.max_tokens is not None:
