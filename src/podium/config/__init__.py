@@ -15,6 +15,7 @@ from podium.config.pool import Pool
 from podium.config.reading import default_home, is_loopback, load, prepare_home, reread
 from podium.config.rules import RuleEntry
 from podium.config.schema import json_schema
+from podium.config.telemetry import Logging, Telemetry
 from podium.config.values import (
     Config,
     ModelEntry,
@@ -35,6 +36,7 @@ __all__ = [
     "Energy",
     "Judging",
     "LimitEntry",
+    "Logging",
     "ModelEntry",
     "Network",
     "Pool",
@@ -48,6 +50,7 @@ __all__ = [
     "TaskEntry",
     "TaskJudging",
     "TaskObjectives",
+    "Telemetry",
     "Timeouts",
     "WebhookEntry",
     "declared_budgets",

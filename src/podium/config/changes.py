@@ -9,8 +9,12 @@ from typing import TypeVar
 from podium.config.values import Config
 
 T = TypeVar("T")
-NEEDS_RESTART = ("server", "recording", "network", "energy")
+NEEDS_RESTART = ("server", "recording", "network", "energy", "telemetry", "logging")
 """Sections read once at start; every other section applies at once."""
+FIXED = (
+    "server", "network", "energy", "pool", "timeouts", "recording", "selection", "autoswap", "judging", "telemetry", "logging",
+)  # fmt: skip
+"""Sections with a fixed set of keys, which the environment may override."""
 READ_ONCE = ("pool.keep_warm_days", "judging.at_once")
 """Keys of other sections that are."""
 
@@ -40,7 +44,7 @@ def difference(old: Config, new: Config) -> Difference:
     tasks = _compare(old.tasks, new.tasks)
     live: list[str] = []
     restart: list[str] = []
-    for section in ("server", "network", "energy", "pool", "timeouts", "recording", "selection", "autoswap", "judging"):
+    for section in FIXED:
         before, after = getattr(old, section), getattr(new, section)
         keys = [
             f"{section}.{entry.name}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.config.autoswap import TaskAutoSwap
+from podium.config.changes import FIXED
 from podium.config.judging import judging_problems
 from podium.config.limits import limit_problems
 from podium.config.pool import Pool
@@ -26,8 +27,6 @@ from podium.errors import ConfigError, InvalidRequest
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
-FIXED = ("server", "network", "energy", "pool", "timeouts", "recording", "selection", "autoswap", "judging")
-"""Sections whose keys the environment may override."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
 
 

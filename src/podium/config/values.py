@@ -24,6 +24,7 @@ from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
 from podium.config.rules import RuleEntry
 from podium.config.schedules import WindowEntry
+from podium.config.telemetry import Logging, Telemetry
 from podium.config.webhooks import WebhookEntry
 from podium.core.keep_alive import parse_keep_alive
 from podium.domain.directive import Directive
@@ -247,6 +248,8 @@ class Settings:
     selection: Selection = Selection()
     autoswap: AutoSwap = field(default_factory=AutoSwap)
     judging: Judging = field(default_factory=Judging)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    logging: Logging = field(default_factory=Logging)
     tasks: Annotated[Mapping[str, TaskEntry], Meta(description="Tasks by name")] = field(default_factory=dict)
     rules: Annotated[Mapping[str, RuleEntry], Meta(description="When a fact crosses a line, move a task")] = field(
         default_factory=dict

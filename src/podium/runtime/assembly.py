@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podium._version import __version__
 from podium.config import Config, role_limits
@@ -21,6 +21,8 @@ from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
 from podium.runtime.steering import Steering, steer
+from podium.runtime.telemetry import telemetry
+from podium.server.browsers import Browsers
 from podium.server.doorman import Doorman
 from podium.server.metrics import Metrics
 from podium.server.openai import DataPlane
@@ -33,6 +35,9 @@ from podium.services.key_costs import KeyCosts
 from podium.services.keys import Keys
 from podium.services.limiting import Limiter
 from podium.services.plane import Services
+
+if TYPE_CHECKING:
+    from podium.telemetry.service import Telemetry
 
 Reload = Callable[[], Awaitable[Mapping[str, object]]]
 
@@ -57,6 +62,7 @@ class Parts:
         self._budgeting = budgeting
         self._warnings: list[str] = [*base.store.warnings, *base.forgotten]
         self._reload: Reload | None = None
+        self.telemetry: Telemetry | None = None
         self.host: Host = base.host
         counter = TokenCounter(base.registry, base.policy, base.tasks, serving.classifier, serving.pool)
         self.keys = Keys(base.store, base.clock)
@@ -85,8 +91,10 @@ class Parts:
             self._warnings.extend(await declare())
             await maintenance.standing_orders()  # a declared binding comes before what a rule says
 
+        background = [self.telemetry.run()] if self.telemetry is not None else []
         await stack.enter_async_context(
             _background(
+                *background,
                 maintenance.sweep(),
                 maintenance.learned(),
                 maintenance.hourly(),
@@ -184,7 +192,9 @@ async def assemble(config: Config, store: Any, stack: AsyncExitStack) -> Parts:
     judge = judging(base, serving, stack)
     steering = steer(base, serving, judge.score)
     alerts = alerting(base, serving, steering.automation.autoswap, stack)
-    return Parts(base, serving, steering, judge, alerts, budgeting(base, serving, stack))
+    parts = Parts(base, serving, steering, judge, alerts, budgeting(base, serving, stack))
+    parts.telemetry = telemetry(base, serving, judge, stack)
+    return parts
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 Names follow Prometheus' conventions: base units, ``_total`` for counters. Nothing is counted on the request path: records
 are counted in the rounds that learn from them. Labels are bounded, so that ten thousand task names, or as many versions,
-cannot grow the page: from ``MOST_TASKS`` and ``MOST_PAIRS`` on, names that came later are counted as ``other``.
+cannot grow the page: see ``core/bounded_labels``.
 """
 
 from __future__ import annotations
@@ -14,45 +14,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from podium.core.bounded_labels import MOST_TASKS, OTHER, Labels
 from podium.domain.cost import Cost
 from podium.domain.decision import Feedback, Outcome
 from podium.domain.swap import Event
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
 
-MOST_TASKS = 100
-MOST_PAIRS = 1_000
-OTHER = "other"
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SCORES = tuple(number / 10 for number in range(1, 10))
 EVENT_KINDS = 200
 
-
-class Labels:
-    """Gives names to what is counted, and ``other`` to what comes after so many."""
-
-    def __init__(self, most_tasks: int = MOST_TASKS, most_pairs: int = MOST_PAIRS) -> None:
-        self._most_tasks = most_tasks
-        self._most_pairs = most_pairs
-        self._tasks: set[str] = set()
-        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def task(self, name: str) -> str:
-        """``name``, or ``other``."""
-        if name not in self._tasks:
-            if len(self._tasks) >= self._most_tasks:
-                return OTHER
-            self._tasks.add(name)
-        return name
-
-    def pair(self, task: str, ref: str) -> tuple[str, str]:
-        """(task, model)."""
-        known = self._pairs.get((task, ref))
-        if known is None:
-            if len(self._pairs) >= self._most_pairs:
-                return OTHER, OTHER
-            known = self._pairs[task, ref] = (self.task(task), ref)
-        return known
+__all__ = ["MOST_TASKS", "OTHER", "Metrics"]
 
 
 class Metrics:

@@ -92,6 +92,8 @@ class Judging:
         self.figures = Figures()
         self._tries: dict[str, int] = {}
         self._unpruned = 0
+        self.heard: list[Callable[[Sequence[Judgment]], None]] = []
+        """Who is told of the judgments of an answer, once they are on record; must be quick and must not raise."""
         self.resumed = 0
         """Answers that the last run had picked and not judged."""
 
@@ -260,6 +262,8 @@ class Judging:
         taught = await self._teach(queued, task, found)
         made = self._judgments(queued, settled, found, taught)
         await self._store.save_judgments(made)
+        for hear in self.heard:
+            hear(made)
         if (raised := self.queue.raised(queued.decision_id)) is not None:
             await self._store.raise_judged_probability(queued.decision_id, *raised)
         await self._finished(waiting)
