@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from podium.domain.swap import Compatibility, Event, Swap, SwapState
 from podium.domain.task import Binding, TaskSpec
 from podium.ports import Page
-from podium.store import deliveries, schema
+from podium.store import audit, deliveries, schema
 from podium.store.packing import from_json, to_json
 
 EVENTS_ADDED = "events added"
@@ -97,12 +97,13 @@ def list_swaps(connection: Connection, task: str | None, page: Page) -> tuple[Sw
 
 
 def add_events(connection: Connection, events: Sequence[Event]) -> None:
-    """Append events, and queue them for the webhooks that want them."""
+    """Append events, queue them for the webhooks that want them, and audit what Podium did by itself."""
     if events:
         rows = [{"kind": e.kind, "at": e.at, "subject": e.subject, "data": to_json(e.data)} for e in events]
         connection.execute(insert(schema.events), rows)
         connection.info[EVENTS_ADDED] = True
         deliveries.enqueue(connection, events)
+        audit.append_events(connection, events)
 
 
 def list_events(connection: Connection, after_id: int, page: Page) -> tuple[Event, ...]:

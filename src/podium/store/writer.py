@@ -20,7 +20,9 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from podium.domain.audit import Head
 from podium.errors import StoreError
+from podium.store.audit import AUDIT_ADDED, head
 from podium.store.engine import is_refusal, translate
 from podium.store.tasks import EVENTS_ADDED
 
@@ -57,6 +59,8 @@ class Writer:
         self.commits = 0
         self.on_events: Callable[[], None] = _nobody
         """Called from the writer's thread after a commit that holds new events; must be quick and must not raise."""
+        self.on_audit: Callable[[Head], None] = _nowhere
+        """The same after a commit that holds new rows of the audit log, before anybody hears of the commit."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -132,11 +136,15 @@ class Writer:
         with self._engine.connect() as connection, connection.begin() as transaction:
             for job in jobs:
                 self._work(connection, job)
+            audited = connection.info.pop(AUDIT_ADDED, False)
             if all(job.error is not None for job in jobs):
                 transaction.rollback()
             else:
+                last = head(connection) if audited else None
                 transaction.commit()
                 self.commits += 1
+                if last is not None:
+                    self.on_audit(last)
                 if connection.info.pop(EVENTS_ADDED, False):
                     self.on_events()
 
@@ -158,3 +166,7 @@ class Writer:
 
 def _nobody() -> None:
     """Who listens before anybody does."""
+
+
+def _nowhere(head: Head) -> None:
+    """Where the end of the audit log is kept before anybody keeps it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podium.store.schema.access import api_keys
+from podium.store.schema.audit import audit, config_history
 from podium.store.schema.base import HEAD, REVISIONS, metadata
 from podium.store.schema.budgets import budget_accounts, budget_reservations, budgets
 from podium.store.schema.changes import bars, deliveries, rollout_steps, rollouts, schedules
@@ -41,6 +42,7 @@ __all__ = [
     "alerts",
     "aliases",
     "api_keys",
+    "audit",
     "bars",
     "benchmark_items",
     "benchmark_runs",
@@ -51,6 +53,7 @@ __all__ = [
     "calibrations",
     "charges",
     "choices",
+    "config_history",
     "cost_cells",
     "cost_progress",
     "decisions",

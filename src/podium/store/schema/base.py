@@ -21,6 +21,7 @@ REVISIONS = (
     "0015",
     "0018",
     "0019",
+    "0020",
 )
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]

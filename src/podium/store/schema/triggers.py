@@ -91,4 +91,14 @@ TRIGGERS: tuple[str, ...] = (
     ),
     _refuse("provenance_never_changes", "UPDATE ON provenance", "", "what is known of a version never changes"),
     _refuse("provenance_stays", "DELETE ON provenance", "", "what is known of a version is never deleted"),
+    _refuse(
+        "audit_appends",
+        "INSERT ON audit",
+        "NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM audit) OR (NEW.seq > 1"
+        " AND NEW.previous IS NOT (SELECT hash FROM audit WHERE seq = NEW.seq - 1))",
+        "the audit log is append only",
+    ),
+    _refuse("audit_never_changes", "UPDATE ON audit", "", "the audit log is append only"),
+    _refuse("audit_stays", "DELETE ON audit", "", "the audit log is append only"),
+    _refuse("config_history_never_changes", "UPDATE ON config_history", "", "what was in force never changes"),
 )

@@ -1,0 +1,186 @@
+"""What of an order may stand in the audit log: small, and neither secrets nor what people asked models. Pure.
+
+Numbers, truth values and names of fields stay. Texts stay in fields that are known to hold names and words of operators;
+of every other text only its length is kept. In what stays, whatever has the shape of a credential is taken out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+MOST_TEXT = 200
+MOST_BYTES = 4_000
+MOST_ITEMS = 40
+MOST_DEPTH = 6
+HIDDEN = "[redacted]"
+
+TOLD = frozenset(
+    [
+        "action",
+        "activate",
+        "algorithm",
+        "alias",
+        "at",
+        "balancing",
+        "baseline",
+        "batch",
+        "bound_to",
+        "candidate",
+        "capabilities",
+        "category",
+        "code",
+        "config",
+        "criteria",
+        "cron",
+        "digest",
+        "direction",
+        "error",
+        "expires_at",
+        "fallback",
+        "file",
+        "hardware",
+        "id",
+        "judge",
+        "keep_alive",
+        "key",
+        "key_id",
+        "kind",
+        "kinds",
+        "licence",
+        "location",
+        "metric",
+        "metrics",
+        "mode",
+        "model",
+        "models",
+        "name",
+        "objective",
+        "order",
+        "parent",
+        "period",
+        "preference",
+        "problem",
+        "provider",
+        "reason",
+        "reasons",
+        "ref",
+        "refs",
+        "remote",
+        "replaced_by",
+        "restored",
+        "role",
+        "rollout",
+        "says",
+        "schedule",
+        "scope",
+        "scopes",
+        "serves",
+        "setting",
+        "specialisation",
+        "state",
+        "status",
+        "strategy",
+        "subject",
+        "suite",
+        "swap",
+        "tag",
+        "tags",
+        "target",
+        "task",
+        "tasks",
+        "timezone",
+        "to",
+        "unit",
+        "version",
+        "versions",
+        "voice",
+        "why",
+        "window",
+    ]
+)
+"""Fields whose texts are kept: names of things, states, and the reasons that operators give."""
+SECRET = re.compile(
+    r"(?i)(?:^|[^a-z])(?:api_?keys?|tokens?|secrets?|passwords?|passwd|passphrases?|credentials?|authorization|bearer"
+    r"|private_?keys?|cookies?)(?:$|[^a-z])"
+)
+"""Names of fields whose text is a secret."""
+_SHAPES = (
+    re.compile(r"(?<=://)[^/@\s\"']+(?=@)"),
+    re.compile(r"\bpod_[A-Za-z0-9]{4,}_[A-Za-z0-9_-]{8,}"),
+    re.compile(r"\b(?:sk|pk|rk|hf|ghp|gho|ghs|xoxb|xoxp|whsec|glpat|npm|pypi|AKIA|AIza)[-_]?[A-Za-z0-9+/=_-]{12,}"),
+    re.compile(r"\bey[JK][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)?"),
+    re.compile(r"(?i)(?<=bearer )[^\s\"']{6,}"),
+    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{6,}"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL),
+)
+_ASSIGNED = re.compile(
+    r"(?i)((?:[\w-]*(?:api[_-]?key|token|secret|password|passwd|passphrase|credential)[\w-]*)[\"']?\s*(?:=|:|\s)\s*)"
+    r"([\"']?)(?!env:|file:|\[redacted\])([^\s\"',;&]{6,})"
+)
+"""``--api-key XYZ``, ``password: XYZ``, ``?token=XYZ``; not ``tokens 17`` or ``token budget``."""
+
+
+def scrub(text: str) -> str:
+    """``text`` without what has the shape of a credential."""
+    for shape in _SHAPES:
+        text = shape.sub(HIDDEN, text)
+    return _ASSIGNED.sub(_hide, text)
+
+
+def _hide(found: re.Match[str]) -> str:
+    name, quote, value = found.groups()
+    spaced = name != name.rstrip() and not name.rstrip().endswith(("=", ":"))
+    if spaced and not name.lstrip().startswith("-") and value.isalpha():
+        return found[0]  # words of a sentence
+    return f"{name}{quote}{HIDDEN}"
+
+
+def small(value: object) -> str | None:
+    """``value`` as JSON that may be kept; ``None`` for nothing, and a note of its size where it is too large."""
+    if value is None or value in ({}, []):
+        return None
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    if len(text) <= MOST_BYTES:
+        return text
+    fields = sorted(map(str, value))[:MOST_ITEMS] if isinstance(value, Mapping) else []
+    return json.dumps({"too_large": len(text), "fields": fields})[:MOST_BYTES]
+
+
+def plain(value: object, field: str = "", depth: int = 0, *, told: bool = True) -> object:
+    """The parts of ``value`` that may be kept. ``field`` is the name it has."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case str():
+            return _text(value, field, told=told)
+        case Mapping():
+            if depth >= MOST_DEPTH:
+                return "{…}"
+            free = field in ("settings", "env", "environment", "headers")  # names are its user's own
+            kept = {
+                scrub(str(name))[:MOST_TEXT]: plain(item, str(name), depth + 1, told=told and not free)
+                for name, item in list(value.items())[:MOST_ITEMS]
+            }
+            return {**kept, "…": len(value) - MOST_ITEMS} if len(value) > MOST_ITEMS else kept
+        case Sequence():
+            if depth >= MOST_DEPTH:
+                return "[…]"
+            items = [plain(item, field, depth + 1, told=told) for item in list(value)[:MOST_ITEMS]]
+            return [*items, f"… {len(value) - MOST_ITEMS} more"] if len(value) > MOST_ITEMS else items
+        case _:
+            return _text(str(value), field, told=told)
+
+
+def _text(value: str, field: str, *, told: bool) -> str:
+    if SECRET.search(field):
+        return HIDDEN
+    if not told or field not in TOLD:
+        return f"[{len(value)} characters]"
+    text = scrub(value)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}… ({len(value)} characters)"
