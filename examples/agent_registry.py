@@ -1,7 +1,7 @@
 """Agents backed by models: a registry always shows which version backs each agent and how its work goes.
 
-Needs two active versions. The registry here is a small HTTP server in this program; any that takes the same three calls
-(PUT and DELETE /agents/NAME, GET /agents) does.
+Needs two active versions; uses the running server when there is one. The registry here is a small HTTP server in this
+program; any that takes the same three calls (PUT and DELETE /agents/NAME, GET /agents) does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from podium import Podium
+from podium.client import find_server
 from podium.integrations import Agent, AgentCard, BackedAgents, HttpAgentRegistry
 
 CARDS: dict[str, dict[str, object]] = {}
@@ -53,11 +54,9 @@ async def until(registry: HttpAgentRegistry, name: str, true: Callable[[AgentCar
 
 async def main(url: str) -> None:
     registry = HttpAgentRegistry(url)
-    async with Podium.open() as podium:
-        first, second = [model["ref"] for model in await podium.models(status="active", sort="created_at")][:2]
+    async with Podium.connect() if find_server() else Podium.open() as podium:
         agents = BackedAgents(podium, registry)
         await podium.set_task("summaries")
-        await podium.swap("summaries", first)
         card = await agents.add(Agent(name="editor", task="summaries", instructions="Answer in one sentence."))
         print(f"{card.name} is backed by {card.backed_by}: {card.why}")
         async with agents.kept_true():
@@ -65,10 +64,13 @@ async def main(url: str) -> None:
                 await agents.run(
                     "editor", "What is 2+2?", quality=lambda text: 1.0 if "4" in text else 0.0, max_tokens=16
                 )
-            seen = await until(registry, "editor", lambda card: card.executions == 3)
+            seen = await until(registry, "editor", lambda found: found.executions >= card.executions + 3)
             print(f"{seen.executions} executions, success {seen.success_rate}, quality {seen.quality}")
-            await podium.swap("summaries", second)
-            seen = await until(registry, "editor", lambda card: card.backed_by == second)
+            other = next(
+                model["ref"] for model in await podium.models(status="active") if model["ref"] != card.backed_by
+            )
+            await podium.swap("summaries", other)
+            seen = await until(registry, "editor", lambda found: found.backed_by == other)
             print(f"after the swap the registry says {seen.backed_by}")
         await agents.remove("editor")
         assert await registry.cards() == ()

@@ -1,10 +1,14 @@
-"""A plan of steps, each with a model assigned by Podium, which learns from how they went. Needs one active model."""
+"""A plan of steps, each with a model assigned by Podium, which learns from how they went.
+
+Needs one active model; uses the running server when there is one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
 from podium import Podium
+from podium.client import find_server
 from podium.integrations import PodiumAssigner, Step, run_plan
 
 PLAN = (
@@ -22,7 +26,7 @@ PLAN = (
 
 
 async def main() -> None:
-    async with Podium.open() as podium:
+    async with Podium.connect() if find_server() else Podium.open() as podium:
         results = await run_plan(PLAN, podium, PodiumAssigner(podium))
         for name, result in results.items():
             assert result.answer is not None, result.error

@@ -147,6 +147,17 @@ def test_examples_run(example, stocked):
     assert finish([sys.executable, "-W", "error", str(example)], stocked).strip()
 
 
+@pytest.mark.requirement("TRK-6")
+def test_an_example_uses_the_server_that_runs_and_runs_again(stocked):
+    server = gateway.Server(stocked).start()
+    try:
+        for _ in range(2):
+            told = finish([sys.executable, "-W", "error", str(ROOT / "examples" / "agent_registry.py")], stocked)
+            assert "after the swap the registry says demo@" in told
+    finally:
+        server.stop()
+
+
 def commands() -> list[str]:
     root = typer.main.get_command(app)
     found = []

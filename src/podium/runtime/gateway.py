@@ -205,8 +205,8 @@ def _sole_owner(home: Path) -> Any:
     except OSError:
         handle.close()
         raise ConfigError(
-            f"another Podium is using {home}; if it is just starting, try again in a moment, else talk to it with "
-            "PODIUM_URL or choose another PODIUM_HOME",
+            f"another Podium is using {home}; a program talks to it with Podium.connect(), a command finds it by itself or "
+            "by PODIUM_URL. If it is just starting, try again in a moment; another PODIUM_HOME is another Podium",
             code="home_in_use",
             status=409,
         ) from None
