@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from podium.core.limits import read_limits, shown_concurrency, shown_rate
+from podium.domain.limit import Limits
 from podium.domain.principal import ApiKey, Role
 from podium.store.schema import api_keys
 
@@ -26,6 +28,7 @@ def put(connection: Connection, *keys: ApiKey) -> None:
             "revoked_at": key.revoked_at,
             "replaced_by": key.replaced_by,
             "last_used_at": key.last_used_at,
+            "limits": json.dumps(_limits(key.limits)),
         }
         statement = upsert(api_keys).values(id=key.id, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
@@ -34,6 +37,15 @@ def put(connection: Connection, *keys: ApiKey) -> None:
 def _scopes(key: ApiKey) -> list[str]:
     tasks, models = sorted(key.tasks or ()), sorted(key.models or ())
     return [*(f"task:{name}" for name in tasks), *(f"model:{name}" for name in models)]
+
+
+def _limits(limits: Limits) -> dict[str, str | int]:
+    said = {
+        "requests": shown_rate(limits.requests),
+        "tokens": shown_rate(limits.tokens),
+        "concurrency": shown_concurrency(limits.concurrency),
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def every(connection: Connection) -> tuple[ApiKey, ...]:
@@ -55,6 +67,7 @@ def every(connection: Connection) -> tuple[ApiKey, ...]:
                 revoked_at=row.revoked_at,
                 replaced_by=row.replaced_by,
                 last_used_at=row.last_used_at,
+                limits=read_limits(**json.loads(row.limits or "{}")),
             )
         )
     return tuple(found)

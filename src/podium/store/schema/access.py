@@ -20,4 +20,5 @@ api_keys = Table(
     Column("revoked_at", Float),
     Column("replaced_by", Text),
     Column("last_used_at", Float),
+    Column("limits", Text, comment="JSON object of what is said of it alone, as the command takes it"),
 )

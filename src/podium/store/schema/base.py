@@ -22,6 +22,7 @@ REVISIONS = (
     "0018",
     "0019",
     "0020",
+    "0021",
 )
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]
