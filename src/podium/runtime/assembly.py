@@ -68,7 +68,8 @@ class Parts:
         self.keys = Keys(base.store, base.clock)
         self._key_costs = KeyCosts(base.store, base.clock)
         serving.gateway.key_costs = self._key_costs
-        self.doorman = Doorman(self.keys, base.config.server.auth)
+        settings = base.config.server
+        self.doorman = Doorman(self.keys, Browsers(base.clock), settings.auth, frozenset(settings.allowed_hosts))
         self.doorman.limiter = self.limiter = Limiter(base.clock, role_limits(base.config.limits))
         self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
         self._metrics = Metrics()

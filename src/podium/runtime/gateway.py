@@ -95,8 +95,9 @@ class Gateway:
 
     def _control(self) -> Any:
         from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is half of the start-up time
+        from podium.web.app import Front  # noqa: PLC0415 - as above
 
-        return create_app(self.services, self._doorman)
+        return Front(create_app(self.services, self._doorman), self.services, self._doorman)
 
     def _limits(self) -> Limits:
         settings = self.config.server

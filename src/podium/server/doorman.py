@@ -2,7 +2,8 @@
 
 Without any key on record a loopback server trusts whoever can reach it, as before keys existed. From the first key on
 every request needs one. Connections on a private unix socket, and whoever can read this start's local key in the home
-directory, act for the owner of the installation.
+directory, act for the owner of the installation. A browser that signed in sends a cookie in the place of a key: it is
+good for reading, and with the session's token, from a page of our own, for the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import secrets
 from collections.abc import Mapping
 
 from podium.domain.principal import Principal, Role
-from podium.errors import InvalidRequest, Unauthenticated
+from podium.errors import Forbidden, InvalidRequest, Unauthenticated
+from podium.server.browsers import CSRF, Browsers, foreign
 from podium.services.keys import PREFIX, Keys
 from podium.services.limiting import Grant, Limiter
 
@@ -30,10 +32,13 @@ _MISSING = (
 class Doorman:
     """Knows whether keys are needed, and whose a key is."""
 
-    def __init__(self, keys: Keys, mode: str = AUTO) -> None:
+    def __init__(self, keys: Keys, browsers: Browsers, mode: str = AUTO, hosts: frozenset[str] = frozenset()) -> None:
         self._keys = keys
         self._mode = mode
         self.limiter: Limiter | None = None
+        self.browsers = browsers
+        self.hosts = hosts
+        """Names that the configuration serves beside the address itself."""
         self.local_key = f"{PREFIX}local_{secrets.token_urlsafe(32)}"
         """For programs of the same user on this machine; another one at every start."""
         self._local = self.local_key.encode()
@@ -43,10 +48,13 @@ class Doorman:
         """Whether a request without a key is refused."""
         return self._mode == REQUIRED or (self._mode == AUTO and self._keys.exist)
 
-    def admit(self, headers: Mapping[bytes, bytes], query: bytes, *, private: bool) -> Principal | None:
+    def admit(
+        self, headers: Mapping[bytes, bytes], query: bytes, *, private: bool, method: str = "POST"
+    ) -> Principal | None:
         """Whoever acts, ``None`` for somebody unnamed where nobody needs a key. ``private``: came by the unix socket.
 
-        Raises ``Unauthenticated``, and ``InvalidRequest`` for a key in the URL, which logs and histories keep.
+        Raises ``Unauthenticated``, ``InvalidRequest`` for a key in the URL, which logs and histories keep, and
+        ``Forbidden`` for a cookie that comes without its token or from another origin's page.
         """
         if query and PREFIX.encode() in query:
             raise InvalidRequest(
@@ -62,8 +70,34 @@ class Doorman:
         if given is None:
             if private:
                 return OWNER
+            if b"cookie" in headers and (found := self._signed_in(headers, method)) is not None:
+                return found
             raise Unauthenticated(_MISSING)
         return self._keys.principal(given.decode("utf-8", "surrogateescape"))
+
+    def sign_in(self, key: str) -> tuple[str, Principal]:
+        """A session for the holder of ``key``: the cookie's value, and who acts. Raises ``Unauthenticated``."""
+        if hmac.compare_digest(key.encode("utf-8", "surrogateescape"), self._local):
+            return self.browsers.open(None), OWNER
+        principal = self._keys.principal(key)
+        return self.browsers.open(principal.id), principal
+
+    def _signed_in(self, headers: Mapping[bytes, bytes], method: str) -> Principal | None:
+        session = self.browsers.find(headers)
+        if session is None:
+            return None
+        value, key_id = session
+        if method not in ("GET", "HEAD"):
+            refused = foreign(headers, self.hosts)
+            if refused is not None:
+                raise refused
+            if not self.browsers.proven(value, headers.get(CSRF, b"")):
+                raise Forbidden("a browser's call needs the token of its session; reload the page", code="csrf")
+        try:
+            return OWNER if key_id is None else self._keys.holder(key_id)
+        except Unauthenticated:
+            self.browsers.close(value)
+            raise
 
     def grant(self, principal: Principal | None) -> Grant | None:
         """The limits of whoever acts, where there are any. The owner has none."""

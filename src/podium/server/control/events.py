@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -37,11 +37,11 @@ STALL_S = 60.0
 After = Annotated[int | None, Query(ge=0)]
 
 
-class _Live(StreamingResponse):
+class LiveResponse(StreamingResponse):
     """A stream that is not held up for ever by a reader that stopped reading, and that ends what it reads from."""
 
-    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(source, media_type="text/event-stream")
+    def __init__(self, source: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(source, headers=headers, media_type="text/event-stream")
         self._source = source
 
     async def stream_response(self, send: Send) -> None:
@@ -78,7 +78,7 @@ async def events(
     if services.events.followers >= MOST_STREAMS:
         raise Overloaded(f"{MOST_STREAMS} streams of events are open; close one", retry_after_s=5)
     start = _last_id(last_event_id)
-    return _Live(_live(services, after if start is None else start, kinds))
+    return LiveResponse(_live(services, after if start is None else start, kinds))
 
 
 def _kinds(given: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium.core.access import PUBLIC, check, needed
 from podium.errors import Forbidden, PodiumError
+from podium.server.browsers import foreign
 from podium.server.doorman import OWNER, Doorman
 from podium.server.rate_headers import openai_headers
 from podium.server.rendering import render_error
@@ -31,11 +32,15 @@ class Admitted:
         """One request."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC:
             private = not isinstance(scope.get("server"), tuple | list)
+            headers, method = dict(scope["headers"]), scope["method"]
             try:
-                found = self._doorman.admit(dict(scope["headers"]), scope["query_string"], private=private)
+                refused = foreign(headers, self._doorman.hosts) if method not in ("GET", "HEAD") else None
+                if refused is not None:
+                    raise refused
+                found = self._doorman.admit(headers, scope["query_string"], private=private, method=method)
             except PodiumError as error:
-                status, headers, body = render_error(error, f"req_{secrets.token_hex(8)}")
-                await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+                status, answer, body = render_error(error, f"req_{secrets.token_hex(8)}")
+                await send({"type": "http.response.start", "status": status, "headers": list(answer)})
                 await send({"type": "http.response.body", "body": body})
                 return
             grant = self._doorman.grant(found)
