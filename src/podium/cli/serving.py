@@ -64,7 +64,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Config, *, as_json: bool) -> None:
     from podium.runtime import Gateway  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.telemetry.logs import configure  # noqa: PLC0415 - the same
 
+    wanted = settings.logging
+    configure(wanted.level, sys.stderr, as_json=wanted.format == "json" or not (wanted.format == "text" or _terminal()))
     stop = asyncio.Event()
     again = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -82,6 +85,10 @@ async def _serve(settings: Config, *, as_json: bool) -> None:
             reloading.cancel()
             await asyncio.gather(reloading, return_exceptions=True)
         output.note("stopping: running requests finish first")
+
+
+def _terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _quiet_collector() -> None:

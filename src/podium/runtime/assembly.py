@@ -35,6 +35,7 @@ from podium.services.key_costs import KeyCosts
 from podium.services.keys import Keys
 from podium.services.limiting import Limiter
 from podium.services.plane import Services
+from podium.services.request_log import log_requests
 
 if TYPE_CHECKING:
     from podium.telemetry.service import Telemetry
@@ -74,6 +75,7 @@ class Parts:
         self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
         self._metrics = Metrics()
         base.on_outcomes.append(self._metrics.heard)
+        base.on_pairs.append(log_requests)
         base.on_feedback.append(self._metrics.scored)
         base.bus.hearers.append(self._metrics.event)
         self.services = self._bundle()

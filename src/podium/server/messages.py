@@ -24,6 +24,7 @@ from podium.server.translating import Translated
 from podium.services.counting import TokenCounter
 from podium.services.gateway import Gateway
 from podium.services.registry import Registry
+from podium.services.request_log import log_refusal
 from podium.services.translation.estimating import estimate_tokens
 from podium.services.translation.fields import read_object, refused, write
 from podium.services.translation.messages_answer import whole_message
@@ -119,6 +120,7 @@ class MessagesPlane:
 
     @staticmethod
     def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
+        log_refusal(request_id, error.status, error)
         if not exchange.bytes_started:
             exchange.respond(*render_anthropic(error, request_id))
         elif not exchange.ended:

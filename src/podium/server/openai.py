@@ -29,6 +29,7 @@ from podium.services.conversations import Conversations
 from podium.services.counting import TokenCounter
 from podium.services.gateway import Gateway
 from podium.services.registry import Registry
+from podium.services.request_log import log_refusal
 
 _POSTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
 _MODELS = "/v1/models"
@@ -123,6 +124,7 @@ class DataPlane:
 
     @staticmethod
     def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
+        log_refusal(request_id, error.status, error)
         if not exchange.bytes_started:
             exchange.respond(*render_for(exchange.path, error, request_id))
         elif not exchange.ended:
