@@ -191,6 +191,7 @@ async def test_reading_stops_when_much_is_pipelined_behind_a_slow_request(
         b"GET /v1/x HTTP/1.1\r\nHost: local\0host\r\n\r\n",
         b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n",
+        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: a\r\nx-api-key: a\r\n\r\n",
         b"GET /v1/x HTTP/1.1\r\n\r\n",
         b"CONNECT example.org:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

@@ -19,7 +19,7 @@ _NAMES = {
 }  # fmt: skip
 _OF = {seconds: name for name, seconds in PERIODS.items()}
 _SUFFIX = {"": 1, "k": 1_000, "m": 1_000_000}
-_RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kKmM]?)\s*/\s*([a-z]+)")
+_RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([kKmM]?)\s*/\s*([a-z]+)")
 MOST = 1_000_000_000_000
 MOST_UNDER_WAY = 100_000
 DEFAULT, NONE = "default", "none"
@@ -65,7 +65,7 @@ def read_concurrency(value: object, param: str = "concurrency") -> int | None:
         return None
     if value == NONE:
         return WITHOUT
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,12}", value.strip()):
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}", value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequest(
@@ -165,15 +165,13 @@ class Bucket:
 class Meter:
     """What one key used of the limits in force. ``under_way`` counts whether there is a limit or not."""
 
-    __slots__ = ("concurrency", "requests", "said", "tokens", "under_way")
+    __slots__ = ("concurrency", "requests", "tokens", "under_way")
 
     def __init__(self) -> None:
         self.requests: Bucket | None = None
         self.tokens: Bucket | None = None
         self.concurrency: int | None = None
         self.under_way = 0
-        self.said: object = None
-        """What the limits were made from; whoever sets them compares."""
 
     def set(self, limits: Limits, now: float) -> None:
         """Put limits in force."""

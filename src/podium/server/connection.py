@@ -28,7 +28,7 @@ logger = logging.getLogger("podium.server")
 
 HELD_BYTES = 64 * 1024
 """What is taken of the next request while one is in flight; then reading stops."""
-_ONCE = frozenset({b"host", b"content-length", b"authorization"})
+_ONCE = frozenset({b"host", b"content-length", b"authorization", b"x-api-key"})
 
 
 IDLE, HEAD, BODY, BUSY, LINGER = range(5)

@@ -63,6 +63,10 @@ class Doorman:
                 code="key_in_url",
             )
         given = key_of(headers)
+        if b"x-api-key" in headers and self.required and given != headers[b"x-api-key"].strip():
+            raise InvalidRequest(
+                "the headers Authorization and x-api-key hold different keys; send one of them", code="two_keys"
+            )
         if given is not None and hmac.compare_digest(given, self._local):
             return OWNER
         if not self.required:

@@ -147,11 +147,9 @@ class Limiter:
 
     def _prepare(self, account: str, role: str, own: Limits) -> Meter | None:
         limits = self.in_force(role, own)
-        meter = self._meters.get(account)
-        if limits.empty and (meter is None or not meter.under_way):
-            meter = None
-        else:
-            meter = meter or Meter()
+        meter = None
+        if not limits.empty:
+            meter = self._meters.get(account) or Meter()
             meter.set(limits, self._clock.monotonic())
         self._meters[account] = meter
         self._said[account] = own
