@@ -14,6 +14,7 @@ from podium.services.cost_profiles import DAYS_KEPT_S
 from podium.services.learner import STATE, Learner
 from podium.services.meter import Meter
 from podium.services.plane import Services
+from podium.services.traffic import Traffic
 
 SWEEP_S = 0.25
 PAIRS_AT_ONCE = 1_000
@@ -84,6 +85,12 @@ class Maintenance:
             except PodiumError as error:
                 _log.warning("costs could not be added up", error=error.message)
 
+    async def traffic(self) -> None:
+        """Write down the curve of the last minutes."""
+        while True:
+            await asyncio.sleep(COSTS_S)
+            await keep_traffic(self._services.traffic)
+
     async def keys(self) -> None:
         """Write down when keys were last used."""
         while True:
@@ -135,3 +142,11 @@ async def keep_learned(store: Store, learner: Learner, clock: Clock) -> None:
     except BaseException:
         learner.unsaved()
         raise
+
+
+async def keep_traffic(traffic: Traffic, *, at_once: bool = False) -> None:
+    """Write what changed of the curves; a failure is logged, and tried again."""
+    try:
+        await traffic.keep(at_once=at_once)
+    except PodiumError as error:
+        _log.warning("the curve of traffic could not be kept", error=error.message)

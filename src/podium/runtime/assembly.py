@@ -12,7 +12,7 @@ from podium._version import __version__
 from podium.config import Config, role_limits
 from podium.config.export_key import export_key
 from podium.host import Host
-from podium.maintenance import Maintenance
+from podium.maintenance import Maintenance, keep_traffic
 from podium.runtime.alerting import alerting
 from podium.runtime.budgeting import budgeting
 from podium.runtime.budgeting import resume as resume_budgets
@@ -36,6 +36,7 @@ from podium.services.keys import Keys
 from podium.services.limiting import Limiter
 from podium.services.plane import Services
 from podium.services.request_log import log_requests
+from podium.services.traffic import Traffic
 
 if TYPE_CHECKING:
     from podium.telemetry.service import Telemetry
@@ -75,6 +76,8 @@ class Parts:
         self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
         self._metrics = Metrics()
         base.on_outcomes.append(self._metrics.heard)
+        self._traffic = Traffic(base.store, base.clock, base.recorder.spending, base.recorded.learned)
+        base.on_outcomes.append(self._traffic.outcomes)
         base.on_pairs.append(log_requests)
         base.on_feedback.append(self._metrics.scored)
         base.bus.hearers.append(self._metrics.event)
@@ -104,6 +107,7 @@ class Parts:
                 maintenance.rollouts(),
                 maintenance.alerts(),
                 maintenance.costs(),
+                maintenance.traffic(),
                 maintenance.keys(),
                 self._steering.schedules.run(),
                 self._steering.shadow.run(),
@@ -125,6 +129,7 @@ class Parts:
         self._serving.directives.resume()
         await self._serving.tracker.resume()
         stack.push_async_callback(steering.rollouts.close)
+        stack.push_async_callback(keep_traffic, self._traffic, at_once=True)
         stack.callback(base.recorder.catch_up)  # what was answered last is evidence too
         await steering.rollouts.resume()
         await self._judging.resume()
@@ -163,6 +168,7 @@ class Parts:
             limiter=self.limiter,
             tracker=serving.tracker,
             store=base.store,
+            traffic=self._traffic,
             costs=base.store,
             host=base.host,
             power=base.power.cpu,

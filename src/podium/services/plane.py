@@ -32,6 +32,8 @@ from podium.services.schedules import Schedules
 from podium.services.swap import Swapper
 from podium.services.tasks import Tasks
 from podium.services.tracker import Tracker
+from podium.services.traffic import Traffic
+from podium.services.vault import Vault
 from podium.services.webhooks import Webhooks
 
 
@@ -58,8 +60,10 @@ class Services:
     alerts: Alerts
     budgeting: Budgeting
     keys: Keys
+    vault: Vault
     limiter: Limiter
     tracker: Tracker
+    traffic: Traffic
     store: Store
     costs: CostStore
     cost_profiles: CostProfiles

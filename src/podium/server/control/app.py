@@ -30,6 +30,8 @@ from podium.server.control import (
     rules,
     schedules,
     tasks,
+    traffic,
+    vault,
 )
 from podium.server.control.described import truthful
 from podium.server.control.guard import PREFIX, Admitted, authorise
@@ -52,6 +54,7 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
         schedules.router,
         instances.router,
         insight.router,
+        traffic.router,
         costs.router,
         alerts.router,
         judgments.router,
