@@ -34,6 +34,7 @@ from podium.cli import (
     rollouts,
     rules,
     schedules,
+    secrets,
     serving,
     swapping,
     tasks,
@@ -84,6 +85,7 @@ app.add_typer(costs.app, name="costs")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(keys.app, name="keys")
+app.add_typer(secrets.app, name="secrets")
 app.command()(events.events)
 app.add_typer(events.webhooks, name="webhooks")
 app.add_typer(events.swaps, name="swaps")

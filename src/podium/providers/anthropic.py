@@ -1,5 +1,5 @@
 """Anthropic's models, hosted: facts from its models API, answers through its Messages API. Off until there is a key and
-a budget. A key is named by the environment variable that holds it and never stored.
+a budget. A key is named by where it is, a sealed secret or an environment variable, and is part of no registration.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgspec
 from podium.domain.instance import ProcessUsage
 from podium.domain.model import Capability, Facts, ModelVersion, Source
 from podium.domain.request import Endpoint
-from podium.errors import InvalidRequest, ProviderError
+from podium.errors import ConfigError, InvalidRequest, ProviderError
 from podium.ports import Call, Characteristics, Reply
 from podium.providers.anthropic_answers import Translator, refusal, whole
 from podium.providers.anthropic_request import Order, translate
 from podium.providers.catalogue import ProviderContext
 from podium.providers.endpoints import parse_url
-from podium.providers.keys import key_from
+from podium.providers.keys import fresh, key_of
 from podium.providers.refusals import Refusal, error_body
 from podium.providers.settings import read_settings
 from podium.transport.client import HttpClient
@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """``remote``: the model's id. ``max_tokens``: of an answer whose request names no limit, as the API wants one."""
 
     remote: str | None = None
+    api_key: str | None = None
     api_key_env: str = "ANTHROPIC_API_KEY"
     concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 4096
@@ -106,7 +107,7 @@ class AnthropicProvider:
         """Why it cannot be called yet; ``None`` when it can."""
         try:
             self._headers(read_settings(version.source, Settings))
-        except InvalidRequest as error:
+        except (InvalidRequest, ConfigError) as error:
             return error.message
         return None
 
@@ -130,7 +131,11 @@ class AnthropicProvider:
         settings, client, base = self._opened(version.source)
         try:
             instance = AnthropicInstance(
-                client, base, self._headers(settings), model=_remote(settings), settings=settings
+                client,
+                base,
+                lambda: fresh(self._headers, settings, _remote(settings)),
+                model=_remote(settings),
+                settings=settings,
             )
             await instance.health()
         except BaseException:
@@ -145,7 +150,9 @@ class AnthropicProvider:
         return settings, HttpClient(origin, reach=self._context.reach), base
 
     def _headers(self, settings: Settings) -> Headers:
-        key = key_from(self._context.environ, settings.api_key_env)
+        context = self._context
+        key = key_of(context.environ, context.secrets, settings.api_key, settings.api_key_env)
+        assert key is not None, "api_key_env has a default"
         return ((b"x-api-key", key), (b"anthropic-version", VERSION))
 
 
@@ -155,7 +162,9 @@ class AnthropicInstance:
     pid = None
     adaptive = True
 
-    def __init__(self, client: HttpClient, base: str, headers: Headers, *, model: str, settings: Settings) -> None:
+    def __init__(
+        self, client: HttpClient, base: str, headers: Callable[[], Headers], *, model: str, settings: Settings
+    ) -> None:
         self.model = model
         self.concurrency = settings.concurrency or DEFAULT_CONCURRENCY
         self.adaptive = settings.concurrency is None
@@ -176,7 +185,7 @@ class AnthropicInstance:
         reply = await self._client.request(
             b"POST",
             f"{self._base}/messages".encode(),
-            headers=(*self._headers, (b"content-type", b"application/json"), *call.headers),
+            headers=(*self._headers(), (b"content-type", b"application/json"), *call.headers),
             body=order.body,
             connect_s=limits.connect_s,
             first_byte_s=limits.first_token_s,
@@ -187,7 +196,7 @@ class AnthropicInstance:
         return AnthropicReply(reply, order, self.model)
 
     async def health(self) -> None:
-        await _about(self._client, self._base, self._headers, self.model)
+        await _about(self._client, self._base, self._headers(), self.model)
 
     async def warm_up(self) -> None:
         """Nothing: every generation is billed, and the model is warm."""
@@ -264,7 +273,7 @@ async def _about(client: HttpClient, base: str, headers: Headers, model: str) ->
     )
     body = await reply.read()
     if reply.status in (401, 403):
-        raise ProviderError(f"{client.name} refuses our key (HTTP {reply.status}); see api_key_env")
+        raise ProviderError(f"{client.name} refuses our key (HTTP {reply.status}); see what api_key names")
     if reply.status == 404:
         raise InvalidRequest(f"{client.name} has no model {model!r}", param="source.settings.remote")
     if reply.status != 200:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from podium.domain.model import ModelVersion
 from podium.errors import InvalidRequest, LoadFailed, PodiumError
-from podium.ports import Provider
+from podium.ports import Provider, Secrets
+from podium.providers.keys import NO_SECRETS
 from podium.transport.addresses import CAUTIOUS, Reach
 
 GROUP = "podium.providers"
@@ -27,9 +28,11 @@ class ProviderContext:
     """What a provider may know of its surroundings."""
 
     home: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     reach: Reach = CAUTIOUS
     """Which addresses a provider may connect to; ``HttpClient`` takes it."""
+    secrets: Secrets = NO_SECRETS
+    """Opens what registrations name as ``secret:NAME``."""
 
 
 @runtime_checkable

@@ -21,6 +21,7 @@ from podium.domain.model import Facts, ModelVersion, Source
 from podium.errors import InvalidRequest, LoadFailed
 from podium.ports import RAM, Characteristics
 from podium.providers.catalogue import ProviderContext
+from podium.providers.child_environment import check_open, given, inherited
 from podium.providers.command_line import HOST, expand, named_weights
 from podium.providers.http_instance import HttpInstance
 from podium.providers.listing import GENERATES
@@ -44,7 +45,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """``remote``: the model's id on that server. ``memory_mb``: what to reserve before it was measured.
 
     ``device``: ``ram``, ``gpu`` (any) or ``cuda:N``; on a GPU the command sees that one alone. With a preset ``remote``
-    is the model it serves, and the last five say how.
+    is the model it serves, and the last five say how. ``env`` adds variables, ``secret:NAME`` and ``env:NAME`` among their
+    values; ``inherit`` names variables of ours that look like secrets and are passed on all the same.
     """
 
     remote: str | None = None
@@ -57,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     context: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] | None = None
     env: Mapping[str, str] = {}
+    inherit: tuple[str, ...] = ()
     device: Annotated[str, msgspec.Meta(pattern=r"^(ram|gpu|cuda:[0-9]+)$")] = RAM
     gpus: Gpus | None = None
     strategy: Strategy = Strategy.BALANCED
@@ -88,6 +91,7 @@ class CommandProvider:
         """Check the template; the server itself is asked when it runs. Raises ``InvalidRequest``."""
         settings = read_settings(source, Settings)
         plan = _plan(source, settings)
+        check_open(plan.template, settings.env)
         try:
             expand(plan.template, "0", search=self._environment(settings).get("PATH"))
         except InvalidRequest as error:
@@ -145,8 +149,8 @@ class CommandProvider:
             health=plan.health,
             timeout_s=plan.ready_timeout_s,
         )
-        environment = self._environment(settings)
         try:
+            environment = self._environment(settings)
             words = expand(plan.template, str(port), device, environment.get("PATH"))
         except InvalidRequest as error:
             raise LoadFailed(f"{version.ref} cannot be started any more: {error.message}") from None
@@ -174,8 +178,10 @@ class CommandProvider:
         )
 
     def _environment(self, settings: Settings) -> dict[str, str]:
-        offline = _OFFLINE if self._context.reach.offline else {}
-        return {**self._context.environ, **offline, **settings.env}
+        """Ours without other people's secrets, and what the registration adds. Raises ``InvalidRequest``."""
+        context = self._context
+        offline = _OFFLINE if context.reach.offline else {}
+        return {**inherited(context.environ, settings.inherit), **offline, **given(context, settings.env)}
 
 
 def _plan(source: Source, settings: Settings, name: str = "model") -> Launch:

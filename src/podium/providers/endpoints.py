@@ -22,7 +22,10 @@ def parse_url(url: str) -> tuple[Origin, str]:
     if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.isprintable():
         raise InvalidRequest(f"{url[:200]!r} is no URL; write http://HOST:PORT/v1", param="source.location")
     if parts.username or parts.password:
-        raise InvalidRequest("put no key into a URL; name its variable in api_key_env", param="source.location")
+        raise InvalidRequest(
+            "put no key into a URL; seal it with `podium secrets set NAME` and say api_key=secret:NAME",
+            param="source.location",
+        )
     if parts.query or parts.fragment:
         raise InvalidRequest(f"{url[:200]!r} ends in a query; write http://HOST:PORT/v1", param="source.location")
     tls = _trust() if parts.scheme == "https" else None

@@ -12,9 +12,11 @@ from podium.domain.request import Endpoint
 from podium.errors import ProviderError
 from podium.ports import Call, Reply
 from podium.providers.process import ManagedProcess
+from podium.services.redaction import MASKER
 from podium.transport.client import HttpClient
 
 _JSON = (b"content-type", b"application/json")
+Headers = Sequence[tuple[bytes, bytes]]
 _LIMIT = b"max_tokens"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PROBE_S = 10.0
@@ -28,7 +30,8 @@ class HttpInstance:
     ``process`` is the server when it is ours: it is stopped by ``unload`` and measured by ``usage``. ``adaptive``
     says that ``concurrency`` is only a guess, which the pool may replace by what it observes; ``stop_s`` is what it has from SIGTERM to SIGKILL; ``check`` says
     from the answer to a health check why the server is not the one that was meant, if it is not; without
-    ``generates`` it is warm as it is, and a forward pass would be billed; ``limit_name`` is what it calls ``max_tokens``.
+    ``generates`` it is warm as it is, and a forward pass would be billed; ``limit_name`` is what it calls ``max_tokens``;
+    ``headers`` may be asked for anew with every request, as keys change.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class HttpInstance:
         capabilities: frozenset[str],
         base: str = "/v1",
         health_path: str = "/health",
-        headers: Sequence[tuple[bytes, bytes]] = (),
+        headers: Headers | Callable[[], Headers] = (),
         process: ManagedProcess | None = None,
         adaptive: bool = False,
         stop_s: float = 5.0,
@@ -60,7 +63,8 @@ class HttpInstance:
         self.model = model
         self._capabilities = capabilities
         self._health_path = health_path.encode()
-        self._headers = tuple(headers)
+        self._fresh = headers if callable(headers) else None
+        self._headers = tuple(headers() if callable(headers) else headers)
         self._send_headers = (*self._headers, _JSON)
         self._paths = {endpoint: f"{base}/{endpoint.value}".encode() for endpoint in Endpoint}
         self._process = process
@@ -71,7 +75,7 @@ class HttpInstance:
         return await self._client.request(
             b"POST",
             self._paths[call.endpoint],
-            headers=(*self._send_headers, *call.headers) if call.headers else self._send_headers,
+            headers=(*self._sending(), *call.headers) if call.headers else self._sending(),
             body=self._limited(call.body),
             connect_s=limits.connect_s,
             first_byte_s=limits.first_token_s,
@@ -85,7 +89,7 @@ class HttpInstance:
         reply = await self._client.request(
             b"POST",
             self._paths[Endpoint.CHAT] + b"/input_tokens",
-            headers=self._send_headers,
+            headers=self._sending(),
             body=body,
             connect_s=_PROBE_S,
             first_byte_s=_PROBE_S,
@@ -95,6 +99,12 @@ class HttpInstance:
         if reply.status in _NO_ROUTE:
             self._counts = False
         return read_count(answer) if reply.status == 200 else None
+
+    def _sending(self) -> Headers:
+        """With the key as it is now: one that was set anew is used from the next request on."""
+        if self._fresh is None:
+            return self._send_headers
+        return (*self._fresh(), _JSON)
 
     def _limited(self, body: bytes) -> bytes:
         """With the limit of tokens under the name this server takes."""
@@ -110,7 +120,7 @@ class HttpInstance:
         reply = await self._client.request(
             b"GET",
             self._health_path,
-            headers=self._headers,
+            headers=self._headers if self._fresh is None else self._fresh(),
             connect_s=_PROBE_S,
             first_byte_s=_PROBE_S,
             total_s=_PROBE_S,
@@ -135,7 +145,7 @@ class HttpInstance:
         reply = await self._client.request(
             b"POST",
             self._paths[endpoint],
-            headers=self._send_headers,
+            headers=self._sending(),
             body=msgspec.json.encode(body),
             connect_s=_PROBE_S,
             first_byte_s=_WARM_UP_S,
@@ -143,7 +153,7 @@ class HttpInstance:
         )
         answer = await reply.read()
         if reply.status != 200:
-            said = answer[:300].decode("utf-8", "replace")
+            said = MASKER.known(answer[:300].decode("utf-8", "replace"))
             raise ProviderError(f"{self.model} cannot generate: HTTP {reply.status}: {said}")
 
     async def unload(self) -> None:

@@ -32,7 +32,7 @@ async def list_models(
     )
     body = await reply.read()
     if reply.status in (401, 403):
-        raise ProviderError(f"{client.name} refuses our key (HTTP {reply.status}); set api_key_env")
+        raise ProviderError(f"{client.name} refuses our key (HTTP {reply.status}); see what api_key names")
     if reply.status in _REDIRECTS:
         raise ProviderError(redirected(client.name, base, dict(reply.headers).get(b"location", b"")))
     if reply.status != 200:

@@ -1,7 +1,7 @@
 """A running OpenAI-compatible server: LM Studio, vLLM, llama-server, any, and OpenAI itself.
 
 What it offers is asked of it; nothing is generated to find out, but what it really supports is probed before a version
-is validated. A key is named by the environment variable that holds it and never stored.
+is validated. A key is named by where it is, a sealed secret or an environment variable, and is part of no registration.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Annotated
 import msgspec
 
 from podium.domain.model import Capability, Facts, ModelVersion, Source
-from podium.errors import InvalidRequest, LoadFailed
+from podium.errors import ConfigError, InvalidRequest, LoadFailed
 from podium.ports import Characteristics
 from podium.providers.catalogue import ProviderContext
 from podium.providers.endpoints import parse_url
 from podium.providers.http_instance import HttpInstance
-from podium.providers.keys import key_from
+from podium.providers.keys import NO_KEY, fresh, key_of
 from podium.providers.listing import GENERATES, changed, facts_of, find_model, list_models, rows_of
 from podium.providers.probing import Probe, conclude
 from podium.providers.recognising import Served, documented, examine, served
@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """``remote``: the model's id on the server. ``capabilities`` overrides what was probed. ``hosted``: somebody is paid."""
 
     remote: str | None = None
+    api_key: str | None = None
     api_key_env: str | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1)] | None = None
     capabilities: tuple[str, ...] | None = None
@@ -103,13 +104,10 @@ class OpenAICompatibleProvider:
     def locked(self, version: ModelVersion) -> str | None:
         """Why it cannot be called yet; ``None`` when it can."""
         settings = read_settings(version.source, Settings)
-        if settings.api_key_env is None:
-            return "no key; name the environment variable that holds it in api_key_env"
         try:
-            self._headers(settings)
-        except InvalidRequest as error:
+            return None if self._headers(settings) else NO_KEY
+        except (InvalidRequest, ConfigError) as error:
             return error.message
-        return None
 
     def context_length(self, version: ModelVersion) -> int | None:
         """What was set, else what the server reported."""
@@ -156,7 +154,7 @@ class OpenAICompatibleProvider:
             capabilities=version.facts.capabilities,
             base=base,
             health_path=f"{base}/models",
-            headers=headers,
+            headers=lambda: fresh(self._headers, settings, row["id"]),
             check=check,
             generates=not self.hosted(version),
             limit_name=(hosted_at(origin.host) or GENERIC).limit.encode(),
@@ -166,9 +164,9 @@ class OpenAICompatibleProvider:
         return HttpClient(origin, reach=self._context.reach)
 
     def _headers(self, settings: Settings) -> Headers:
-        if settings.api_key_env is None:
-            return ()
-        return ((b"authorization", b"Bearer " + key_from(self._context.environ, settings.api_key_env)),)
+        context = self._context
+        key = key_of(context.environ, context.secrets, settings.api_key, settings.api_key_env)
+        return () if key is None else ((b"authorization", b"Bearer " + key),)
 
 
 async def _about(

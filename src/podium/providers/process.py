@@ -24,6 +24,7 @@ from podium.errors import LoadFailed
 from podium.providers import guard, procfs
 from podium.providers.leftovers import Note, file_stem, forget, write_note
 from podium.providers.usage import ProcessTree
+from podium.services.redaction import MASKER
 
 LOG_BYTES = 512 * 1024
 KEPT_LOGS = 100
@@ -42,8 +43,8 @@ class Command:
     """What to run. ``stdin`` carries secrets: neither other users nor logs see it. ``keep`` are inherited fds."""
 
     argv: Sequence[str]
-    env: Mapping[str, str]
-    stdin: bytes = b""
+    env: Mapping[str, str] = field(repr=False)
+    stdin: bytes = field(default=b"", repr=False)
     keep: tuple[int, ...] = ()
     folder: Path | None = None
     """A private directory (named ``podium-…``) that lives as long as the process."""
@@ -157,7 +158,7 @@ class ManagedProcess:
                 raw = file.read() + raw
             if len(raw) >= TAIL_BYTES:
                 break
-        text = _UNPRINTABLE.sub("", _ESCAPES.sub("", raw.decode("utf-8", "replace")))
+        text = MASKER.text(_UNPRINTABLE.sub("", _ESCAPES.sub("", raw.decode("utf-8", "replace"))))
         return "\n".join(each[-TAIL_COLUMNS:] for each in text.splitlines()[-lines:])
 
     def family(self) -> tuple[int, ...]:

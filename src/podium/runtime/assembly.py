@@ -165,6 +165,7 @@ class Parts:
             alerts=self._alerts,
             budgeting=self._budgeting,
             keys=self.keys,
+            vault=base.vault,
             limiter=self.limiter,
             tracker=serving.tracker,
             store=base.store,
@@ -188,6 +189,7 @@ class Parts:
             warnings=lambda: (
                 *self._warnings,
                 *base.webhooks.problems(),
+                *base.vault.problems(),
                 *steering.automation.problems(),
                 *self._alerts.problems(),
             ),

@@ -19,6 +19,8 @@ from podium.price_list import price_list
 from podium.providers.catalogue import Catalogue, ProviderContext
 from podium.runtime.clock import SystemClock
 from podium.runtime.declaring import check_strategies
+from podium.sealing.master_keys import master_keys
+from podium.sealing.sealer import AesSealer
 from podium.services.events import EventBus
 from podium.services.hosted import HostedGate
 from podium.services.learner import STATE, Learner
@@ -27,6 +29,7 @@ from podium.services.pricing import Pricing
 from podium.services.recorder import Recorder
 from podium.services.registry import Registry
 from podium.services.tasks import Tasks
+from podium.services.vault import Vault
 from podium.services.webhooks import Webhooks
 from podium.transport.addresses import Reach
 from podium.transport.webhook import WebhookPoster
@@ -70,6 +73,7 @@ class Foundation:
     on_revision: Hearers
     budget: list[Callable[[], int]]
     hosted: HostedGate
+    vault: Vault
 
     def measured(self, ref: str) -> int | None:
         """Bytes that a version took when it was loaded; ``None`` for one nobody loaded."""
@@ -86,8 +90,10 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
     pricing = Pricing(own, price_list(), clock.now)
     await store.keep_price_table(pricing.version, pricing.content(), clock.now())
     power = HostPower(watts_per_core=config.energy.watts_per_core, idle_watts=config.energy.idle_watts)
+    vault = Vault(store, AesSealer(master_keys(config.home, os.environ)), clock)
+    await vault.load()
     reach = Reach(allow_link_local=config.network.allow_link_local, offline=config.network.offline)
-    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ, reach=reach))
+    catalogue = Catalogue(ProviderContext(home=config.home, environ=os.environ, reach=reach, secrets=vault))
     hosted = HostedGate(catalogue.get, offline=config.network.offline)
     registry = Registry(store, recorded, clock, keep_warm_s=config.pool.keep_warm_days * 86400)
     tasks = _tasks(config, store, recorded)
@@ -156,6 +162,7 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         on_revision=on_revision,
         budget=budget,
         hosted=hosted,
+        vault=vault,
     )
 
 

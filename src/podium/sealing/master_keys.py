@@ -175,6 +175,7 @@ class FromFile:
                 f"{self._path} is empty: put the key back from a backup; if there is none, delete the file and run "
                 "`podium secrets reset`",
                 code="master_key_missing",
+                status=409,
             )
         return keys_of(raw.decode("ascii", "replace"), self.where)
 

@@ -56,6 +56,7 @@ class AesSealer:
             raise ConfigError(
                 f"the master key {sealed.key_id} that sealed it is not there: " + LOST.format(where=self._keys.where),
                 code="master_key_missing",
+                status=409,
             )
         try:
             return Secret(_cipher(key).decrypt(sealed.nonce, sealed.content, bound_to).decode())
@@ -63,6 +64,7 @@ class AesSealer:
             raise ConfigError(
                 "its row in the database was altered or is damaged; set it again with `podium secrets set`",
                 code="secret_damaged",
+                status=409,
             ) from None
 
     def renew(self) -> str:

@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from podium.errors import PodiumError
+from podium.services.redaction import MASKER
 
 JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -39,7 +40,12 @@ def render_anthropic(err: PodiumError, request_id: str | None = None) -> tuple[i
         headers.append((b"request-id", request_id.encode("latin-1", "replace")))
     kind = "overloaded_error" if overloaded else _TYPES.get(status)
     kind = kind or ("invalid_request_error" if status < 500 else "api_error")
-    error: dict[str, object] = {"type": kind, "message": err.message, "param": err.param, "code": err.code}
+    error: dict[str, object] = {
+        "type": kind,
+        "message": MASKER.known(err.message),
+        "param": err.param,
+        "code": err.code,
+    }
     error["fault"] = err.fault.value
     if err.details:
         error["details"] = err.details
@@ -71,7 +77,7 @@ def render_error(err: PodiumError, request_id: str | None = None) -> tuple[int, 
 def error_body(err: PodiumError, request_id: str | None = None) -> bytes:
     """The JSON document alone, for example for the last event of a stream."""
     error: dict[str, object] = {
-        "message": err.message,
+        "message": MASKER.known(err.message),
         "type": err.type,
         "param": err.param,
         "code": err.code,

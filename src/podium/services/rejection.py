@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from podium.errors import ContextExceeded, Overloaded, PodiumError, ProviderError, ProviderRejected
+from podium.services.redaction import MASKER
 
 _any = msgspec.json.Decoder()
 _CONTEXT = ("exceed_context_size_error", "context_length_exceeded")
@@ -13,11 +14,11 @@ _CONTEXT = ("exceed_context_size_error", "context_length_exceeded")
 def rejection(status: int, body: bytes, ref: str) -> PodiumError:
     """``status`` is not 200. A 4xx is the caller's own, except where it is about our key or our route."""
     message, kind, code, param = _read(body)
-    said = message or f"HTTP {status} without a message"
+    said = MASKER.known(message) if message else f"HTTP {status} without a message"
     if kind in _CONTEXT or code in _CONTEXT or "maximum context length" in said:
         return ContextExceeded(f"{ref}: {said}; shorten the prompt or choose a model with a larger context")
     if status in (401, 403):
-        return ProviderError(f"{ref}: its server refuses our key ({said}); check the model's api_key_env")
+        return ProviderError(f"{ref}: its server refuses our key ({said}); check what the model's api_key names")
     if status == 404:
         return ProviderError(f"{ref}: its server does not know this model or route ({said})")
     if status in (408, 425, 429, 503):

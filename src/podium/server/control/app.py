@@ -64,6 +64,7 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
         benchmarks.router,
         budgets.router,
         keys.router,
+        vault.router,
     ):
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(authorise)])
     app.include_router(insight.probes)
