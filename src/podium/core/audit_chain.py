@@ -7,7 +7,7 @@ at the end, or written anew as a whole, shows only against a head that was kept 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from podium.core.hash_chain import START, canonical, digest
@@ -88,13 +88,6 @@ class Checker:
         self.rows = 0
         self.head = NOTHING
         self.verdict: Verdict | None = None
-        self.seen: dict[int, str] = {}
-        """Hashes of the rows asked for by ``watch``."""
-        self._watched: frozenset[int] = frozenset()
-
-    def watch(self, numbers: Iterable[int]) -> None:
-        """Keep the hashes of these rows in ``seen``."""
-        self._watched = frozenset(numbers)
 
     def add(self, raw: RawRow) -> bool:
         """The next row; false when it is wrong."""
@@ -113,8 +106,6 @@ class Checker:
             culprit = f"row {seq - 1} was replaced" if seq > 1 else "rows before it were taken away"
             return self._wrong(seq, f"row {seq} follows on another row than the one before it: {culprit}")
         self.head = Head(seq=seq, hash=str(found))
-        if seq in self._watched:
-            self.seen[seq] = str(found)
         return True
 
     def finish(self) -> Verdict:

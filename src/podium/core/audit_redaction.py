@@ -11,111 +11,31 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from podium.core.redaction import Masker, secretive
+from podium.domain.secret import SHOWN
+
 MOST_TEXT = 200
 MOST_BYTES = 4_000
 MOST_ITEMS = 40
 MOST_DEPTH = 6
-HIDDEN = "[redacted]"
+HIDDEN = SHOWN
 
-TOLD = frozenset(
-    [
-        "action",
-        "activate",
-        "algorithm",
-        "alias",
-        "at",
-        "balancing",
-        "baseline",
-        "batch",
-        "bound_to",
-        "candidate",
-        "capabilities",
-        "category",
-        "code",
-        "config",
-        "criteria",
-        "cron",
-        "digest",
-        "direction",
-        "error",
-        "expires_at",
-        "fallback",
-        "file",
-        "hardware",
-        "id",
-        "judge",
-        "keep_alive",
-        "key",
-        "key_id",
-        "kind",
-        "kinds",
-        "licence",
-        "location",
-        "metric",
-        "metrics",
-        "mode",
-        "model",
-        "models",
-        "name",
-        "objective",
-        "order",
-        "parent",
-        "period",
-        "preference",
-        "problem",
-        "provider",
-        "reason",
-        "reasons",
-        "ref",
-        "refs",
-        "remote",
-        "replaced_by",
-        "restored",
-        "role",
-        "rollout",
-        "says",
-        "schedule",
-        "scope",
-        "scopes",
-        "serves",
-        "setting",
-        "specialisation",
-        "state",
-        "status",
-        "strategy",
-        "subject",
-        "suite",
-        "swap",
-        "tag",
-        "tags",
-        "target",
-        "task",
-        "tasks",
-        "timezone",
-        "to",
-        "unit",
-        "version",
-        "versions",
-        "voice",
-        "why",
-        "window",
-    ]
-)
+_TOLD = """
+action activate algorithm alias at balancing baseline batch bound_to candidate capabilities category code
+config criteria cron digest direction error expires_at fallback file hardware id judge keep_alive key key_id
+kind kinds licence location metric metrics mode model models name objective order parent period preference
+problem provider reason reasons ref refs remote replaced_by restored role rollout says schedule scope scopes
+serves setting specialisation state status strategy subject suite swap tag tags target task tasks timezone
+to unit version versions voice why window
+"""
+TOLD = frozenset(_TOLD.split())
 """Fields whose texts are kept: names of things, states, and the reasons that operators give."""
-SECRET = re.compile(
-    r"(?i)(?:^|[^a-z])(?:api_?keys?|tokens?|secrets?|passwords?|passwd|passphrases?|credentials?|authorization|bearer"
-    r"|private_?keys?|cookies?)(?:$|[^a-z])"
-)
-"""Names of fields whose text is a secret."""
-_SHAPES = (
-    re.compile(r"(?<=://)[^/@\s\"']+(?=@)"),
-    re.compile(r"\bpod_[A-Za-z0-9]{4,}_[A-Za-z0-9_-]{8,}"),
-    re.compile(r"\b(?:sk|pk|rk|hf|ghp|gho|ghs|xoxb|xoxp|whsec|glpat|npm|pypi|AKIA|AIza)[-_]?[A-Za-z0-9+/=_-]{12,}"),
+_MORE = (
     re.compile(r"\bey[JK][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)?"),
-    re.compile(r"(?i)(?<=bearer )[^\s\"']{6,}"),
-    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{6,}"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL),
 )
+"""Signed tokens and private keys."""
+_FORMS = Masker()
 _ASSIGNED = re.compile(
     r"(?i)((?:[\w-]*(?:api[_-]?key|token|secret|password|passwd|passphrase|credential)[\w-]*)[\"']?\s*(?:=|:|\s)\s*)"
     r"([\"']?)(?!env:|file:|\[redacted\])([^\s\"',;&]{6,})"
@@ -125,7 +45,8 @@ _ASSIGNED = re.compile(
 
 def scrub(text: str) -> str:
     """``text`` without what has the shape of a credential."""
-    for shape in _SHAPES:
+    text = _FORMS.text(text)
+    for shape in _MORE:
         text = shape.sub(HIDDEN, text)
     return _ASSIGNED.sub(_hide, text)
 
@@ -177,7 +98,7 @@ def plain(value: object, field: str = "", depth: int = 0, *, told: bool = True) 
 
 
 def _text(value: str, field: str, *, told: bool) -> str:
-    if SECRET.search(field):
+    if secretive(field):
         return HIDDEN
     if not told or field not in TOLD:
         return f"[{len(value)} characters]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podium.ports.access import KeyStore
+from podium.ports.audit import AuditStore, ConfigStore
 from podium.ports.benchmark import Answers, BenchmarkStore, Judge, Sandbox, Suites
 from podium.ports.budget import BudgetStore
 from podium.ports.clock import Clock
@@ -38,6 +39,7 @@ __all__ = [
     "Answers",
     "AsyncCallback",
     "AtEndpoint",
+    "AuditStore",
     "Batch",
     "BenchmarkStore",
     "BudgetStore",
@@ -46,6 +48,7 @@ __all__ = [
     "CellKey",
     "Characteristics",
     "Clock",
+    "ConfigStore",
     "CostCellStore",
     "CostStore",
     "Deadlines",

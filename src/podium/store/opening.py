@@ -11,7 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from podium.domain.swap import Event
 from podium.errors import StoreError
-from podium.store import engine, schema
+from podium.store import audit, engine, schema
+from podium.store.audit_head import HeadFile, settle
 from podium.store.sqlite import SqliteStore
 from podium.store.tasks import add_events
 
@@ -29,12 +30,11 @@ def open_store(path: Path) -> SqliteStore:
     """
     _folder(path)
     try:
-        _prepare(path, None)
+        warnings = _prepare(path, None)
     except _Damaged as damage:
         warning = _move_aside(path, damage)
-        _prepare(path, warning)
-        return SqliteStore(path, (warning,))
-    return SqliteStore(path)
+        warnings = (warning, *_prepare(path, warning))
+    return SqliteStore(path, warnings)
 
 
 class _Damaged(Exception):
@@ -52,24 +52,29 @@ def _folder(path: Path) -> None:
         raise StoreError(f"{path} is a folder, not a database; move it away or set PODIUM_HOME to another folder")
 
 
-def _prepare(path: Path, warning: str | None) -> None:
-    """Bring the file to this code's schema, in one transaction."""
-    database = engine.writing(path)
+def _prepare(path: Path, warning: str | None) -> tuple[str, ...]:
+    """Bring the file to this code's schema, in one transaction; returns what is wrong with the audit log's end."""
+    database, end = engine.writing(path), HeadFile(path)
     try:
         with database.begin() as connection:
             _check(connection, path)
             _upgrade(connection, path)
+            problem = settle(connection, end)
             if warning is not None:
                 now = dt.datetime.now(dt.UTC).timestamp()
                 add_events(
                     connection, (Event(kind="store.replaced", at=now, subject=path.name, data=(("warning", warning),)),)
                 )
+            last = audit.head(connection)
     except (SQLAlchemyError, sqlite3.Error) as error:
         if engine.is_corrupt(error):
             raise _Damaged(str(getattr(error, "orig", None) or error)) from error
         raise engine.translate(error, path) from error
     finally:
         database.dispose()
+    if problem is not None or not end.path.exists():
+        end.write(last)
+    return () if problem is None else (f"the audit log: {problem}",)
 
 
 def _check(connection: Connection, path: Path) -> None:

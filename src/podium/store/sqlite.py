@@ -61,6 +61,8 @@ from podium.store import (
     tasks,
     versions,
 )
+from podium.store.audit_head import HeadFile
+from podium.store.audit_table import AuditTable
 from podium.store.budget_tables import BudgetTables
 from podium.store.key_costs import KeyCostTable
 from podium.store.key_table import KeyTable
@@ -72,7 +74,7 @@ _PRUNE_STEP = 2_000
 _SPENDING_HOURS = 48
 
 
-class SqliteStore(BudgetTables, KeyTable, KeyCostTable, SecretTable):
+class SqliteStore(AuditTable, BudgetTables, KeyTable, KeyCostTable, SecretTable):
     """Implements ``ports.Store``. Built by ``open_store``."""
 
     def __init__(self, path: Path, warnings: tuple[str, ...] = ()) -> None:
@@ -80,6 +82,7 @@ class SqliteStore(BudgetTables, KeyTable, KeyCostTable, SecretTable):
         self.warnings = warnings
         """What was wrong at opening and was repaired; worth showing to a person."""
         self._writer = Writer(engine.writing(path), path)
+        self._writer.on_audit = HeadFile(path).write
         self._reading = engine.reading(path)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="podium-store-reader")
         self._closed = False
