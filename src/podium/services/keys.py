@@ -38,8 +38,8 @@ class Keys:
         self._clock = clock
         self._keys: dict[str, ApiKey] = {}
         self._principals: dict[str, Principal] = {}
-        self._first: dict[str, str] = {}
-        """Of a key that took the place of another: the first key of its line."""
+        self._before: dict[str, str] = {}
+        """Of a key that took the place of another: that one."""
         self._used: dict[str, float] = {}
 
     async def load(self) -> None:
@@ -133,7 +133,9 @@ class Keys:
 
     def account(self, key_id: str) -> str:
         """Whom use is counted for: the first key of the line that this one came from by rotation."""
-        return self._first.get(key_id, key_id)
+        while (before := self._before.get(key_id)) is not None:
+            key_id = before
+        return key_id
 
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key now; revoking it again changes nothing. Raises ``NotFound``, ``StoreError``."""
@@ -173,7 +175,7 @@ class Keys:
         for key in keys:
             self._keys[key.id] = key
             if key.replaced_by is not None:
-                self._first[key.replaced_by] = self.account(key.id)
+                self._before[key.replaced_by] = key.id
         for key in keys:
             self._principals[key.id] = key.principal(self.account(key.id))
 
