@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from podium.domain.cost import Operation, SpentKey, SpentRow
@@ -20,8 +20,10 @@ class KeyCostStore(Protocol):
         """Write these sums, by hour and key, in the place of what is there."""
         ...
 
-    async def key_costs(self, since: int, until: int | None) -> Mapping[str, SpentRow]:
-        """By key the sums over the hours in [since, until)."""
+    async def key_costs_by(
+        self, by: Sequence[str], since: int = 0, until: int | None = None, *, span: int = 1
+    ) -> Mapping[tuple[int | str, ...], SpentRow]:
+        """As ``CostStore.spending_by``; ``by`` names ``hour`` and ``key``."""
         ...
 
     async def prune_key_costs(self, before: int, most: int) -> None:
@@ -36,6 +38,14 @@ class CostStore(Protocol):
         self, since: int = 0, until: int | None = None, *, task: str | None = None, ref: str | None = None
     ) -> Mapping[SpentKey, SpentRow]:
         """Rows with ``since <= hour < until``, oldest hour first."""
+        ...
+
+    async def spending_by(
+        self, by: Sequence[str], since: int = 0, until: int | None = None, *, span: int = 1
+    ) -> Mapping[tuple[int | str, ...], SpentRow]:
+        """Sums over ``since <= hour < until``, one for each value of ``by``: ``hour``, ``task``, ``ref``, ``cause``, in
+        the order given. Hours are put together, ``span`` of them under the first.
+        """
         ...
 
     async def operations_about(self, request_id: str) -> tuple[Operation, ...]:

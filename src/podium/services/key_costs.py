@@ -70,8 +70,14 @@ class KeyCosts:
         """By key what its requests cost between two Unix times; hours are whole. Raises ``StoreError``."""
         with contextlib.suppress(StoreError):  # while the disk is full, what is on it can be read all the same
             await self.write()
-        first = 0 if since is None else hour_of(since)
-        return await self._store.key_costs(first, None if until is None else hour_of(until) + 1)
+        last = None if until is None else hour_of(until) + 1
+        found = await self._store.key_costs_by(("key",), 0 if since is None else hour_of(since), last)
+        return {str(key): row for (key,), row in found.items()}
+
+    async def over_time(self, since: float, span: int) -> Mapping[tuple[int, str], SpentRow]:
+        """By hour since 1970 (the first of ``span``) and key. Raises ``StoreError``."""
+        found = await self._store.key_costs_by(("hour", "key"), hour_of(since), span=span)
+        return {(int(hour), str(key)): row for (hour, key), row in found.items()}
 
     async def tidy(self, older_than: float, most: int) -> None:
         """Forget hours before a Unix time, and the oldest beyond ``most`` rows. Raises ``StoreError``."""

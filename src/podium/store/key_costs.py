@@ -5,39 +5,31 @@ Sums are written whole, never added to: repeating a write changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import TypeVar
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.domain.cost import SpentRow
 from podium.store import schema
+from podium.store.cost_sums import SUMS as _SUMS
+from podium.store.cost_sums import CostSums
 from podium.store.writer import Writer
 
-T = TypeVar("T")
-_SUMS = tuple(field.name for field in fields(SpentRow))
 _row = upsert(schema.key_costs)
 _put = _row.on_conflict_do_update(index_elements=["hour", "key"], set_={name: _row.excluded[name] for name in _SUMS})
 
 
-class KeyCostTable:
+class KeyCostTable(CostSums):
     """Works through the writer and reader of the store it is part of."""
 
     _writer: Writer
-
-    async def _read(self, work: Callable[[Connection], T]) -> T:
-        raise NotImplementedError
 
     async def open_key_costs(self, hour: int) -> Mapping[tuple[int, str], SpentRow]:
         return await self._read(lambda connection: _open(connection, hour))
 
     async def save_key_costs(self, rows: Mapping[tuple[int, str], SpentRow]) -> None:
         await self._writer.run(lambda connection: _save(connection, rows))
-
-    async def key_costs(self, since: int, until: int | None) -> Mapping[str, SpentRow]:
-        return await self._read(lambda connection: _summed(connection, since, until))
 
     async def prune_key_costs(self, before: int, most: int) -> None:
         await self._writer.run(lambda connection: _prune(connection, before, most))
@@ -59,18 +51,6 @@ def _save(connection: Connection, rows: Mapping[tuple[int, str], SpentRow]) -> N
             for (hour, key), row in rows.items()
         ],
     )
-
-
-def _summed(connection: Connection, since: int, until: int | None) -> dict[str, SpentRow]:
-    table = schema.key_costs
-    sums = [
-        (func.max if name == "peak_memory_mb" else func.sum)(table.c[name]).label(name)  # peaks do not add up
-        for name in _SUMS
-    ]
-    query = select(table.c.key, *sums).where(table.c.hour >= since).group_by(table.c.key)
-    if until is not None:
-        query = query.where(table.c.hour < until)
-    return {row.key: SpentRow(**{name: getattr(row, name) for name in _SUMS}) for row in connection.execute(query)}
 
 
 def _prune(connection: Connection, before: int, most: int) -> None:
