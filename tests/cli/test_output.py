@@ -9,6 +9,7 @@ import pytest
 
 from podium.cli import output
 from podium.cli.models import parse_setting
+from podium.cli.tasks import lately
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,19 @@ def test_a_cell_is_short(value, text):
 def test_a_piped_table_is_aligned_and_plain(capsys):
     output.table(("a", "name"), [[1, "x"], [None, "longer"]])
     assert capsys.readouterr().out == "A  NAME\n1  x\n-  longer\n"
+
+
+@pytest.mark.requirement("COST-2")
+def test_figures_of_a_task_have_a_price_where_somebody_bills_and_no_column_for_it_elsewhere(capsys):
+    names = ("quality", "success", "latency_ms", "ttft_ms", "tokens_per_s", "memory_mb", "energy_mwh", "price_microusd")
+    local = dict.fromkeys(names)
+    lately({"own@1": local})
+    assert "PRICE_MICROUSD" not in capsys.readouterr().out
+    lately({"own@1": local, "far@1": {**local, "price_microusd": {"mean": 12.0, "low": 10.0, "high": 14.0}}})
+    head, far, own = sorted(capsys.readouterr().out.splitlines())
+    assert head.endswith("PRICE_MICROUSD")
+    assert far.endswith("12 (10 to 14)")
+    assert own.split()[-1] == "-"
 
 
 def test_an_empty_table_says_so_on_stderr(capsys):

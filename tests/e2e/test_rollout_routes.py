@@ -16,10 +16,11 @@ import jsonschema
 import pytest
 
 from podium.domain.rollout import RolloutPlan
+from podium.domain.swap import Compatibility
 from podium.errors import CallerError
 from podium.server import pictures
 from podium.server.rollout_plans import PlanBody
-from podium.server.rollout_views import PlanView
+from podium.server.rollout_views import CompatibilityView, PlanView
 from server import Reply, Server
 
 QUICK = {"start_share": 0.25, "step_share": 0.25, "step_s": 0.5, "min_samples": 2}
@@ -34,6 +35,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         started.script(f"m@{version}", text=f"from {version}")
     yield started
     started.stop()
+
+
+def test_all_that_would_change_by_a_swap_is_shown() -> None:
+    assert set(CompatibilityView.model_fields) == {field.name for field in fields(Compatibility)}
 
 
 def order(server: Server, task: str, to: str = "m@b", mode: str = "gradual", **plan: Any) -> dict[str, Any]:

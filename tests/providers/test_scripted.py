@@ -47,6 +47,15 @@ async def test_answers_follow_the_prompt_and_the_limit(load):
     assert cut["usage"]["completion_tokens"] == 2
 
 
+@pytest.mark.parametrize("text", ["one two", ""])
+def test_the_first_piece_of_a_stream_says_who_speaks_and_no_other(text):
+    script = read_script(json.dumps({"text": text}).encode(), "s")
+    made = plan(script, Endpoint.CHAT, {"stream": True, "messages": [{"role": "user", "content": "x"}]}, 1)
+    deltas = [json.loads(piece[6:])["choices"][0]["delta"] for _, piece in made.pieces[:-1]]
+    assert [delta.get("role") for delta in deltas] == ["assistant", *[None] * (len(deltas) - 1)]
+    assert "".join(delta.get("content", "") for delta in deltas) == text
+
+
 async def test_faults_come_when_the_script_says(load):
     faults = [{"kind": "error", "every": 3, "status": 503}, {"kind": "cut", "match": "cut"}]
     instance = await load(text="a b c", faults=[*faults, {"kind": "hang", "match": "hang"}])

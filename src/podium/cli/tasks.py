@@ -74,15 +74,17 @@ def show(task: Task, as_json: AsJson = False) -> None:
     names = ("samples", "success_rate", "quality", "latency_ms", "latency_p95_ms", "ttft_ms", "tokens_per_s")
     rows = [[ref, *output.pick(item, *names)] for ref, item in one["evidence"].items()]
     output.table(("version", *names), rows, empty="nothing measured yet")
-    _lately(one["lately"])
+    lately(one["lately"])
     _learned(one["learned"])
     for item in one["findings"]:
         output.say(f"{item['severity']}: {item['says']}. What to do: {item['do']}")
 
 
-def _lately(versions: dict[str, Any]) -> None:
+def lately(versions: dict[str, Any]) -> None:
     """What is believed of each version now, with 90 % intervals; old measurements count less."""
-    names = ("quality", "success", "latency_ms", "ttft_ms", "tokens_per_s", "memory_mb", "energy_mwh")
+    names = ["quality", "success", "latency_ms", "ttft_ms", "tokens_per_s", "memory_mb", "energy_mwh"]
+    if any(figures["price_microusd"] is not None for figures in versions.values()):
+        names.append("price_microusd")
 
     def words(figure: dict[str, Any] | None) -> str | None:
         if figure is None:

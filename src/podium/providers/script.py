@@ -185,18 +185,19 @@ def _stream(
     pieces = []
     for step, word in enumerate(words[0]):
         pause = _pause(script, script.chunk_gap_ms if step else script.ttft_ms, number, step)
-        pieces.append((pause, _event({**base, "choices": [_delta(endpoint, word, None)]})))
-    pieces.append((0.0, _event({**base, "choices": [_delta(endpoint, "", words[1])]})))
+        pieces.append((pause, _event({**base, "choices": [_delta(endpoint, word, None, first=not step)]})))
+    pieces.append((0.0, _event({**base, "choices": [_delta(endpoint, "", words[1], first=not words[0])]})))
     if (body.get("stream_options") or {}).get("include_usage"):
         pieces.append((0.0, _event({**base, "choices": [], "usage": _usage(body, words[0], endpoint)})))
     pieces.append((0.0, b"data: [DONE]\n\n"))
     return Plan(status=200, content_type="text/event-stream", pieces=tuple(pieces))
 
 
-def _delta(endpoint: Endpoint, text: str, reason: str | None) -> dict[str, Any]:
+def _delta(endpoint: Endpoint, text: str, reason: str | None, *, first: bool) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
     if endpoint is Endpoint.CHAT:
-        choice["delta"] = {"content": text} if text else {}
+        delta = {"role": "assistant"} if first else {}
+        choice["delta"] = {**delta, "content": text} if text or first else {}
     else:
         choice["text"] = text
     return choice

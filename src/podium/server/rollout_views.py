@@ -58,6 +58,7 @@ class CompatibilityView(View):
     latency_change_ms: float | None
     quality_change: float | None
     memory_change_mb: float | None
+    energy_change_mwh: float | None = Field(description="Per request.")
 
 
 class ValidationView(View):
