@@ -147,3 +147,10 @@ def test_unknown_context_lost_abilities_and_a_deprecated_status_are_warned_about
         "its status is deprecated",
         "loses capability tools, which the task does not require",
     )
+
+
+def test_a_task_by_which_judges_are_chosen_needs_no_history_since_judging_leaves_none() -> None:
+    for task in ("judgment", "judgment.safety"):
+        assert not check(incumbent=OLD, candidate=NEW, task=task).warnings
+        assert check(incumbent=OLD, candidate=NEW, task=task, strict=True).compatible
+    assert not check(incumbent=OLD, candidate=NEW, task="judgments", strict=True).compatible

@@ -62,7 +62,7 @@ def bench(asking: Crowd) -> Bench:
         grade=grade,
         asking=asking,
         rubrics=RubricLibrary(),
-        pick=lambda criterion, ref, named: version,
+        pick=lambda criterion, ref, named, mute: version,
         named=lambda name: version,
         known=lambda judge, criterion: None,
         budget=Budget(Limits(), 0.0),

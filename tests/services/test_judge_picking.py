@@ -116,3 +116,21 @@ async def test_a_model_that_cannot_chat_does_not_judge(gateway: Gateway, models:
     one = await models.add("one")
     await models.add("vectors", capabilities=["embedding"])
     assert picked(gateway, one) == one
+
+
+async def test_one_whose_replies_are_no_verdicts_is_passed_over_unless_it_is_bound_or_alone(
+    gateway: Gateway, models: Models
+):
+    one, two = await models.add("one"), await models.add("two")
+    first = picker(gateway).pick_judge("relevance", None)
+    assert first is not None
+    mute = frozenset({first.ref})
+    other = picker(gateway).pick_judge("relevance", None, None, mute)
+    assert other is not None
+    assert other.ref in {one, two} - mute
+    everybody = picker(gateway).pick_judge("relevance", None, None, frozenset({one, two}))
+    assert everybody is not None
+    alone = picker(gateway).pick_judge("relevance", other.ref, None, mute)
+    assert alone == first, "nobody judges itself while another may be asked"
+    gateway.services.selector.rebind(Binding(task="judgment", ref=first.ref))
+    assert picker(gateway).pick_judge("relevance", None, None, mute) == first

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from judging_rig import Rig, judging
+from podium.core.judge_silence import ROW
 from podium.core.sampling import place
 from podium.domain.finding import Code
 from podium.domain.judgment import CRITERIA, OVERALL, Judged
@@ -245,6 +246,23 @@ async def test_settings_are_exchanged_without_a_restart(tmp_path: Path):
         await rig.gateway.reload()
         await rig.ask("What is the capital of France?")
         await rig.judged(1)
+
+
+@pytest.mark.requirement("JDG-3")
+async def test_a_judge_that_answers_prose_is_passed_over_for_one_that_gives_verdicts(tmp_path: Path):
+    settings = '[judging]\nenabled = true\nsample = 1.0\ncriteria = ["relevance"]\njudge = "auto"\n'
+    async with judging(tmp_path, settings) as rig:
+        await rig.add("m", text=GOOD)
+        await rig.add("good", text='{"score": 4}')
+        await rig.add("prose", text="It is quite good.")
+        names = ["good@1", "prose@1"]
+        for number in range(ROW + 2):
+            await rig.ask(f"What is the capital of country {number}?")
+            await rig.judged(number + 1)
+        heard = [one.verdict for one in await rig.stored(criterion="relevance") if one.verdict.judge in names]
+        assert len(heard) == ROW + 2
+        assert sum(one.judge == "prose@1" for one in heard) == ROW
+        assert [(one.judge, one.score) for one in heard[:2]] == [("good@1", 0.75)] * 2, "the newest come first"
 
 
 @pytest.mark.requirement("JDG-3")

@@ -10,6 +10,7 @@ from podium.core import history, posterior
 from podium.core.scoring import MIN_SAMPLES
 from podium.domain.belief import Belief
 from podium.domain.evidence import Evidence
+from podium.domain.judgment import TASK as JUDGMENT
 from podium.domain.model import Lifecycle, ModelVersion
 from podium.domain.swap import Compatibility
 
@@ -92,7 +93,8 @@ def _gaps(candidate: ModelVersion, in_use_context: int, required: frozenset[str]
 
 def _strict_gaps(candidate: ModelVersion, old: Evidence, new: Evidence, task: str | None) -> list[str]:
     gaps = []
-    if new.samples == 0 and not (task and (candidate.specialisation == task or task in candidate.tags)):
+    judges = task is not None and task.partition(".")[0] == JUDGMENT  # they leave no outcomes: nothing would ever cover it
+    if new.samples == 0 and not judges and not (task and (candidate.specialisation == task or task in candidate.tags)):
         gaps.append(f"task {task or 'in question'} is not covered: {candidate.ref} has served no request of it yet")
     before, after = history.success_rate(old), history.success_rate(new)
     if before is not None and after is not None and after < SUCCESS_RATIO * before:

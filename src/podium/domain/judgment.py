@@ -13,6 +13,8 @@ OVERALL = "overall"
 PASS_MARKS: Mapping[str, float] = MappingProxyType(
     {"faithfulness": 0.7, "relevance": 0.7, "minimality": 0.7, "safety": 0.8}
 )
+TASK = "judgment"
+"""The task by which a judge is chosen, or ``judgment.CRITERION``. Judging leaves no outcomes on it."""
 RULES = "rules"
 """The judge's name of the graders that need no model."""
 STACK = "stack"

@@ -1,22 +1,24 @@
 """Who judges: a version chosen for the task ``judgment`` by the same policy as for any other task.
 
 ``judgment.CRITERION`` is used instead where somebody configured or bound a task of that name. Nothing judges itself while
-another version can: neither the judged version, nor one of the same model, nor a copy of it under another name.
+another version can: neither the judged version, nor one of the same model, nor a copy of it under another name. A version
+whose replies are no verdicts is passed over, unless somebody bound the task to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 
 from podium.domain.decision import Choice
+from podium.domain.judgment import TASK
 from podium.domain.model import Capability, ModelVersion
 from podium.errors import NoCandidate, NotFound
 from podium.services.policy import Policy
 from podium.services.registry import Registry
 from podium.services.tasks import Tasks
 
-TASK = "judgment"
+BOUND = "bound"
+"""The strategy of a choice that a binding made."""
 NEEDS = frozenset({Capability.CHAT.value})
 
 
@@ -37,32 +39,50 @@ class JudgePicker:
         return own if self._tasks.known(own) else TASK
 
     def pick_judge(
-        self, criterion: str, judged_ref: str | None, named: ModelVersion | None = None
+        self,
+        criterion: str,
+        judged_ref: str | None,
+        named: ModelVersion | None = None,
+        mute: frozenset[str] = frozenset(),
     ) -> ModelVersion | None:
         """The judge of answers of ``judged_ref`` (``None``: of answers that no version here gave).
 
-        ``named``: somebody's choice, which stands unless it would judge itself. The judge is the judged version itself only
-        when nothing else can, and ``None`` when nothing can or that is not allowed.
+        ``named``: somebody's choice, which stands unless it would judge itself. ``mute``: those whose replies are no verdicts,
+        chosen only when nothing else can. The judge is the judged version itself only when nothing else can, and ``None`` when
+        nothing can or that is not allowed.
         """
         task = self.task_for(criterion)
-        chosen = named or self._made(
-            lambda: self._policy.choose(task, needs=NEEDS, size=0, explicit=None, criteria=None)
-        )
-        if chosen is None or judged_ref is None:
+        choice = None if named else self._choice(task)
+        chosen = named or self._version(choice)
+        if chosen is None:
+            return None
+        stands = choice is None or choice.strategy == BOUND or chosen.ref not in mute
+        kin = frozenset[str]() if judged_ref is None else self._kin(judged_ref)
+        if stands and chosen.ref not in kin:
             return chosen
-        kin = self._kin(judged_ref)
-        if chosen.ref not in kin:
-            return chosen
-        for without in (kin, frozenset({judged_ref})):
-            other = self._made(partial(self._policy.best, task, needs=NEEDS, without=without))
+        itself = frozenset[str]() if judged_ref is None else frozenset({judged_ref})
+        for without in dict.fromkeys((kin | mute, itself | mute, kin, itself)):
+            other = self._version(self._best(task, without))
             if other is not None:
                 return other
-        return chosen if self._may_judge_itself() else None
+        return chosen if judged_ref is None or self._may_judge_itself() else None
 
-    def _made(self, choose: Callable[[], Choice]) -> ModelVersion | None:
+    def _choice(self, task: str) -> Choice | None:
         try:
-            return self._registry.get(choose().chosen)
-        except (NoCandidate, NotFound):
+            return self._policy.choose(task, needs=NEEDS, size=0, explicit=None, criteria=None)
+        except NoCandidate:
+            return None
+
+    def _best(self, task: str, without: frozenset[str]) -> Choice | None:
+        try:
+            return self._policy.best(task, needs=NEEDS, without=without)
+        except NoCandidate:
+            return None
+
+    def _version(self, choice: Choice | None) -> ModelVersion | None:
+        try:
+            return None if choice is None else self._registry.get(choice.chosen)
+        except NotFound:
             return None
 
     def _kin(self, ref: str) -> frozenset[str]:

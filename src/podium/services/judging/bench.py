@@ -15,6 +15,7 @@ import structlog
 
 from podium.core.judge_budget import Budget
 from podium.core.judge_orders import BEST
+from podium.core.judge_silence import Silences
 from podium.core.settling import Known, Settled, settle
 from podium.domain.judgment import RULES, Judged, Rubric, Verdict
 from podium.domain.model import ModelVersion
@@ -30,7 +31,7 @@ LONG = 20_000
 """Characters from which on rules run in a thread."""
 _log = structlog.get_logger("podium.judging")
 Grade = Callable[[Judged, str], Verdict]
-PickJudge = Callable[[str, str | None, ModelVersion | None], ModelVersion | None]
+PickJudge = Callable[[str, str | None, ModelVersion | None, frozenset[str]], ModelVersion | None]
 
 
 class Asking(Protocol):
@@ -58,8 +59,8 @@ class Rubrics(Protocol):
 
 
 class Bench:
-    """``grade`` is that of core/graders; ``pick`` chooses a judge by criterion, judged version and the one that was named;
-    ``named`` finds one by its name; ``known`` gives stored calibrations.
+    """``grade`` is that of core/graders; ``pick`` chooses a judge by criterion, judged version, the one that was named, and
+    those whose replies are no verdicts; ``named`` finds one by its name; ``known`` gives stored calibrations.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Bench:
         self._budget = budget
         self._clock = clock
         self._idleness = idleness
+        self._silences = Silences()
         self._one_rule = asyncio.Lock()
         self._places = asyncio.Semaphore(REQUESTS)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="podium-rules")
@@ -146,8 +148,9 @@ class Bench:
     async def _ask(self, item: Judged, rubric: Rubric, judge: str, ref: str | None, timeout_s: float) -> Verdict | None:
         """``None`` when there is nobody to ask."""
         criterion = rubric.criterion
+        mute = self._silences.of(criterion, self._clock.monotonic())
         try:
-            version = self._pick(criterion, ref, None if judge == BEST else self._named(judge))
+            version = self._pick(criterion, ref, None if judge == BEST else self._named(judge), mute)
         except PodiumError as error:
             self.problems[criterion] = error.message
             return None
@@ -162,6 +165,7 @@ class Bench:
                 verdict = await self._asking.judge(item, rubric, version, deadline_s=timeout_s, judged_ref=ref)
             except PodiumError as error:
                 verdict = Verdict(criterion=criterion, judge=version.ref, score=None, invalid=error.message, again=True)
+        self._silences.heard(verdict, self._clock.monotonic())
         tokens = (verdict.input_tokens or 0) + (verdict.output_tokens or 0)
         self._budget.spend((verdict.latency_ms or 0.0) / 1000, tokens, self._clock.monotonic())
         return verdict
