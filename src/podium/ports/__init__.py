@@ -29,7 +29,7 @@ from podium.ports.provider import (
 )
 from podium.ports.rollout import KeptRollout, RolloutChange, RolloutStore, ScheduleStore
 from podium.ports.secret import Sealer, Secrets, SecretStore
-from podium.ports.store import Batch, Page, Recorded, Store
+from podium.ports.store import Batch, Page, Recorded, Sought, Store
 from podium.ports.tracking import AlertStore, ExecutionStore, Piece
 
 __all__ = [
@@ -85,6 +85,7 @@ __all__ = [
     "Sealer",
     "SecretStore",
     "Secrets",
+    "Sought",
     "Store",
     "Suites",
     "Window",

@@ -61,6 +61,16 @@ class Page:
     offset: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """Which decisions to look for; what is ``None`` is any."""
+
+    task: str | None = None
+    model: str | None = None
+    """The version that was asked: a name, or ``name@version``."""
+    failed: bool | None = None
+
+
 class Store(Protocol):
     """Durable state. Every coroutine returns after its transaction is committed, or raises ``StoreError``
     (disk full, read-only) or ``Conflict`` (the database refused: immutable version, illegal transition).
@@ -112,8 +122,8 @@ class Store(Protocol):
         """All attempts of one request, oldest first; empty when unknown."""
         ...
 
-    async def recent_decisions(self, page: Page) -> tuple[tuple[Decision, Outcome], ...]:
-        """Newest first."""
+    async def recent_decisions(self, page: Page, sought: Sought | None = None) -> tuple[tuple[Decision, Outcome], ...]:
+        """Newest first; of those sought, among the newest half a million."""
         ...
 
     async def find_feedback(self, request_id: str) -> tuple[Feedback, ...]: ...

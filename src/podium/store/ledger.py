@@ -16,12 +16,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.evidence import Evidence
-from podium.ports import Batch, Page
+from podium.ports import Batch, Page, Sought
 from podium.store import costs, knowledge, schema
 from podium.store.cost_packing import pack_cost, unpack_cost
 from podium.store.packing import pack_choice, pack_pairs, unpack_choice, unpack_pairs
 from podium.store.tasks import add_events
 
+LOOKED_AT = 500_000
+"""Decisions among which some are sought: a word that is nowhere costs a second at most."""
 _EVIDENCE_KEY = ("task", "ref")
 _EVIDENCE_VALUES = tuple(c.name for c in schema.evidence.columns if c.name not in _EVIDENCE_KEY)
 _DECISION = (
@@ -95,9 +97,22 @@ def decisions_of(connection: Connection, request_id: str) -> tuple[tuple[Decisio
     return _decisions(connection, _joined().where(table.c.request_id == request_id).order_by(table.c.seq))
 
 
-def recent_decisions(connection: Connection, page: Page) -> tuple[tuple[Decision, Outcome], ...]:
-    """Newest first."""
-    newest = _joined().order_by(schema.decisions.c.seq.desc())
+def recent_decisions(
+    connection: Connection, page: Page, sought: Sought | None = None
+) -> tuple[tuple[Decision, Outcome], ...]:
+    """Newest first; those sought are looked for among the newest ``LOOKED_AT``."""
+    table = schema.decisions
+    newest = _joined().order_by(table.c.seq.desc())
+    if sought is not None:
+        last = connection.execute(select(func.max(table.c.seq))).scalar() or 0
+        newest = newest.where(table.c.seq > last - LOOKED_AT)
+        if sought.task is not None:
+            newest = newest.where(table.c.task == sought.task)
+        if sought.model is not None:
+            of_name = table.c.ref.startswith(sought.model + "@", autoescape=True)
+            newest = newest.where(table.c.ref == sought.model if "@" in sought.model else of_name)
+        if sought.failed is not None:
+            newest = newest.where(table.c.success == (not sought.failed))
     return _decisions(connection, newest.limit(page.limit).offset(page.offset))
 
 

@@ -38,6 +38,7 @@ from podium.ports import (
     Recorded,
     RecordedAttempt,
     RolloutChange,
+    Sought,
     Window,
 )
 from podium.store import (
@@ -141,8 +142,8 @@ class SqliteStore(AuditTable, BudgetTables, KeyTable, KeyCostTable, SecretTable)
     async def find_decisions(self, request_id: str) -> tuple[tuple[Decision, Outcome], ...]:
         return await self._read(lambda connection: ledger.decisions_of(connection, request_id))
 
-    async def recent_decisions(self, page: Page) -> tuple[tuple[Decision, Outcome], ...]:
-        return await self._read(lambda connection: ledger.recent_decisions(connection, page))
+    async def recent_decisions(self, page: Page, sought: Sought | None = None) -> tuple[tuple[Decision, Outcome], ...]:
+        return await self._read(lambda connection: ledger.recent_decisions(connection, page, sought))
 
     async def find_feedback(self, request_id: str) -> tuple[Feedback, ...]:
         return await self._read(lambda connection: ledger.feedback_of(connection, request_id))

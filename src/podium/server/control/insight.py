@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from podium.domain.cost import Cause
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Severity
 from podium.domain.model import Lifecycle
 from podium.errors import NotFound, StoreError
-from podium.ports import Page
+from podium.ports import Page, Sought
 from podium.server import cost_views, views
 from podium.server.control import alerts, charges, feedback, learning
-from podium.server.control.access import Limit, ServicesDep
+from podium.server.control.access import Limit, Offset, ServicesDep
 from podium.server.control.guard import authorise
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
@@ -24,6 +25,9 @@ router = APIRouter(tags=["insight"])
 router.include_router(feedback.router)
 router.include_router(charges.router)
 probes = APIRouter(include_in_schema=False)
+Task = Annotated[str | None, Query(description="Of this task only.")]
+Model = Annotated[str | None, Query(description="Served by this version, or by any version of this name.")]
+Failed = Annotated[bool | None, Query(description="Only those that failed, or only those that did not.")]
 
 
 async def _flushed(services: Services) -> StoreError | None:
@@ -36,10 +40,19 @@ async def _flushed(services: Services) -> StoreError | None:
 
 
 @router.get("/decisions")
-async def list_decisions(services: ServicesDep, limit: Limit = 50) -> views.Json:
-    """The newest decisions with their outcomes."""
+async def list_decisions(
+    services: ServicesDep,
+    task: Task = None,
+    model: Model = None,
+    failed: Failed = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> views.Json:
+    """The newest decisions with their outcomes; of some of them, among the newest half a million."""
     await _flushed(services)
-    found = await services.store.recent_decisions(Page(limit=limit))
+    anything = task is None and model is None and failed is None
+    sought = None if anything else Sought(task=task, model=model, failed=failed)
+    found = await services.store.recent_decisions(Page(limit=limit, offset=offset), sought)
     return {"decisions": [{"request_id": d.request_id, **views.attempt(d, o)} for d, o in found]}
 
 
