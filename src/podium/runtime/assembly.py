@@ -81,6 +81,7 @@ class Parts:
         base.on_pairs.append(log_requests)
         base.on_feedback.append(self._metrics.scored)
         base.bus.hearers.append(self._metrics.event)
+        budgeting.account = self.keys.account
         self.services = self._bundle()
         self._metrics.watch(self.services)
 

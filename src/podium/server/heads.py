@@ -26,7 +26,7 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
         request_id=request_id,
         task=task.decode("latin-1") if task else None,
         session=session.decode("latin-1") if session else None,
-        caller=principal.id if principal is not None else caller_of(exchange),
+        caller=caller_of(exchange),
         principal=principal,
         priority=priority.decode("latin-1") if priority else None,
         execution=execution.decode("latin-1") if execution else None,
@@ -36,9 +36,9 @@ def read_head(exchange: Exchange, endpoint: Endpoint, body: bytes, request_id: s
 
 
 def caller_of(exchange: Exchange) -> str:
-    """Id of the key; where nobody needs one, a fingerprint of what was sent as one; empty without any."""
+    """Account of the key, its id unless it was rotated; where nobody needs one, a fingerprint of what was sent as one; empty without any."""
     if exchange.principal is not None:
-        return exchange.principal.id
+        return exchange.principal.account or exchange.principal.id
     key = exchange.headers.get(b"authorization") or exchange.headers.get(b"x-api-key")
     return f"{prefix_key(key):016x}" if key else ""
 

@@ -116,6 +116,8 @@ class Budgeting:
         self._done_ids: list[str] = []
         self._told: set[tuple[str, str, float]] = set()
         """(budget, subject, window) whose refusal was said."""
+        self.account: Callable[[str], str] = lambda key: key
+        """Whom the use of a key is counted for, which is not itself after a rotation."""
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -246,7 +248,7 @@ class Budgeting:
         check(budget)
         self._changeable(budget.name)
         where = zone(budget.timezone)
-        budget = replace(budget, declared=False, at=self._clock.now())
+        budget = self._of_account(replace(budget, declared=False, at=self._clock.now()))
         await self._store.save_budget(budget)
         await self._begin(budget, where)
         self.changed()
@@ -264,7 +266,7 @@ class Budgeting:
 
     async def declare(self, budgets: Iterable[Budget], kept: Iterable[AccountRow] = ()) -> None:
         """Those of the configuration, all of them; others that were declared before are gone."""
-        declared = {budget.name: replace(budget, declared=True) for budget in budgets}
+        declared = {budget.name: self._of_account(replace(budget, declared=True)) for budget in budgets}
         for name, before in tuple(self.ledger.budgets.items()):
             if before.declared and name not in declared:
                 self.ledger.drop(name)
@@ -282,6 +284,9 @@ class Budgeting:
             raise NotFound(f"there is no budget {name[:64]!r}; see `podium budgets ls`", code="budget_not_found")
         found = [account.standing() for account in self.ledger.accounts(name, self._clock.now())]
         return budget, tuple(sorted(found, key=lambda one: (-one.used - one.reserved, one.subject)))
+
+    def _of_account(self, budget: Budget) -> Budget:
+        return replace(budget, subject=self.account(budget.subject)) if budget.scope is Scope.KEY else budget
 
     def _changeable(self, name: str) -> None:
         known = self.ledger.budgets.get(name)
