@@ -23,8 +23,8 @@ _FORMS = re.compile(
     r"|\bAIza[0-9A-Za-z_-]{35}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bwhsec_[A-Za-z0-9+/=]{16,}"
 )
 _NAMES = re.compile(
-    r"(?:^|[_-])(?:authorization|cookie|password|passwd|passphrase|secrets?|credentials?|private_?key|api_?keys?"
-    r"|access_?key|master_?key|signing_?key|local_?key|auth_?token|access_?token|refresh_?token|token|dsn)(?:$|[_-](?!env|id|ids|name|names|count|file)"
+    r"(?:^|[_-])(?:authorization|cookie|password|passwd|passphrase|secrets?|credentials?|private[_-]?key|api[_-]?keys?"
+    r"|(?:access|master|signing|local)[_-]?key|token|dsn)(?:$|[_-](?!env|id|ids|name|names|count|file)"
     r")",
     re.IGNORECASE,
 )

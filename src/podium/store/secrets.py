@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, LargeBinary, cast, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.domain.secret import Sealed, SealedSecret
@@ -29,7 +29,9 @@ def change(connection: Connection, kept: Sequence[SealedSecret], removed: Sequen
 
 
 def every(connection: Connection) -> tuple[SealedSecret, ...]:
-    """By name."""
+    """By name. What was altered by hand is read as it is: it will not open, and the others will."""
+    binary = ("nonce", "content")
+    columns = [cast(one, LargeBinary).label(one.name) if one.name in binary else one for one in secrets.c]
     return tuple(
         SealedSecret(
             name=row.name,
@@ -38,5 +40,5 @@ def every(connection: Connection) -> tuple[SealedSecret, ...]:
             set_at=row.set_at,
             set_by=row.set_by,
         )
-        for row in connection.execute(select(secrets).order_by(secrets.c.name))
+        for row in connection.execute(select(*columns).order_by(secrets.c.name))
     )
