@@ -39,6 +39,7 @@ from podium.cli import (
     swapping,
     tasks,
 )
+from podium.cli.top import command as top
 from podium.errors import PodiumError
 
 app = typer.Typer(
@@ -81,6 +82,7 @@ app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(schedules.app, name="schedules")
 for look in (insight.explain, insight.feedback, insight.stats):
     app.command()(look)
+app.command()(top.top)
 app.add_typer(costs.app, name="costs")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(budgets.app, name="budgets")

@@ -1,0 +1,163 @@
+"""Asks a server for what the pages show, over the control API. Draws nothing.
+
+A server that does not answer is an answer, too: the last look stays, with the reason and since when. It is looked for anew
+at every try, as one that was started again may listen elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+from podium.client import Podium, find_server
+from podium.errors import PodiumError
+
+RECENT = 30
+TASKS = 12
+"""Tasks of the leaderboard, the busiest first."""
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One of the leaderboard."""
+
+    name: str
+    requests: int
+    rows: Json
+    """What was measured, by version."""
+    lately: Json
+    """What counts now, with intervals, by version."""
+    chosen: str | None
+    """Where a request would go now; ``None`` when that is not known."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Everything as it was at one moment. Empty before the first answer."""
+
+    url: str | None = None
+    version: str = ""
+    at: float = 0.0
+    uptime_s: float = 0.0
+    requests: int = 0
+    """On record."""
+    per_second: float | None = None
+    """Since the look before; ``None`` at the first."""
+    pool: Json = field(default_factory=dict)
+    recent: tuple[Json, ...] = ()
+    events: tuple[Json, ...] = ()
+    alerts: tuple[Json, ...] = ()
+    recorder: Json = field(default_factory=dict)
+    tasks: tuple[Task, ...] = ()
+    problem: str | None = None
+    """Why the last try failed."""
+    lost_at: float | None = None
+    """Since when there was no answer."""
+
+    @property
+    def seen(self) -> bool:
+        """There was an answer once."""
+        return self.at > 0
+
+
+class Watch:
+    """Looks again and again at one server."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = url
+        self._stack: contextlib.AsyncExitStack | None = None
+        self._podium: Podium | None = None
+        self._version = ""
+        self.last = Look()
+
+    async def look(self, *, leaderboard: bool) -> Look:
+        """The newest of everything; the tasks only where they are wanted. Never raises for a server that is away."""
+        try:
+            self.last = await self._look(leaderboard)
+        except PodiumError as error:
+            await self.close()
+            since = self.last.lost_at or time.time()
+            self.last = replace(self.last, problem=error.message, lost_at=since)
+        return self.last
+
+    async def close(self) -> None:
+        """Let go of the connection; the next look makes another."""
+        stack, self._stack, self._podium = self._stack, None, None
+        if stack is not None:
+            await stack.aclose()
+
+    async def _connected(self) -> Podium:
+        if self._podium is None:
+            self._stack = contextlib.AsyncExitStack()
+            self._podium = await self._stack.enter_async_context(Podium.connect(self._url, actor="top"))
+            self._version = str((await self._podium.call("GET", "/openapi.json"))["info"]["version"])
+        return self._podium
+
+    async def _look(self, leaderboard: bool) -> Look:
+        podium = await self._connected()
+        stats = await podium.stats()
+        pool = await podium.call("GET", "/api/v1/instances")
+        decisions = await podium.call("GET", "/api/v1/decisions", query={"limit": RECENT})
+        events = await podium.call("GET", "/api/v1/events", query={"limit": 8, "newest": "true"})
+        rows = stats["stats"]
+        requests, now = sum(row["samples"] for row in rows), time.time()
+        before = self.last
+        known = before.seen and before.problem is None and requests >= before.requests
+        return Look(
+            url=self._url or find_server(),
+            version=self._version,
+            at=now,
+            uptime_s=stats["uptime_s"],
+            requests=requests,
+            per_second=(requests - before.requests) / max(0.001, now - before.at) if known else None,
+            pool=pool,
+            recent=tuple(decisions["decisions"]),
+            events=tuple(events["events"]),
+            alerts=tuple(stats["alerts"]),
+            recorder=stats["recorder"],
+            tasks=await self._tasks(podium, rows) if leaderboard else before.tasks,
+        )
+
+    async def _tasks(self, podium: Podium, rows: list[Json]) -> tuple[Task, ...]:
+        measured: dict[str, dict[str, Json]] = {}
+        for row in rows:
+            measured.setdefault(row["task"], {})[row["ref"]] = row
+        counts = {name: sum(row["samples"] for row in of.values()) for name, of in measured.items()}
+        busiest = sorted((name for name in counts if counts[name]), key=lambda name: (-counts[name], name))
+        found = []
+        for name in busiest[:TASKS]:
+            shown = await podium.call("GET", f"/api/v1/tasks/{quote(name, safe='')}")
+            chosen, reason = await self._choice(podium, name)
+            found.append(
+                Task(
+                    name=name,
+                    requests=counts[name],
+                    rows=measured[name],
+                    lately=shown["lately"],
+                    chosen=chosen,
+                    reason=reason,
+                )
+            )
+        return tuple(found)
+
+    @staticmethod
+    async def _choice(podium: Podium, task: str) -> tuple[str | None, str]:
+        try:
+            made = await podium.call("POST", f"/api/v1/tasks/{quote(task, safe='')}/choose", {})
+        except PodiumError as error:
+            if error.status >= 500:
+                raise
+            return None, error.message
+        return made["chosen"], made["reason"]
+
+
+def plain_terminal() -> bool:
+    """No colours wanted: https://no-color.org."""
+    return bool(os.environ.get("NO_COLOR"))
