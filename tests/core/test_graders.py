@@ -153,6 +153,11 @@ class TestRelevance:
         )
         assert right > wrong
 
+    def test_no_answer_is_worth_nothing_and_that_is_certain(self) -> None:
+        verdict = grade(judged(" \u200b\n", prompt="What is 2+2?"), "relevance")
+        assert (verdict.score, verdict.sd, verdict.certain) == (0.0, 0.0, True)
+        assert grade(judged("4", prompt="What is 2+2?"), "relevance").certain is False
+
     def test_without_a_prompt_it_abstains(self) -> None:
         assert grade(judged("Yes.", prompt=""), "relevance").score is None
 
@@ -269,6 +274,14 @@ class TestBadInput:
         verdict = grade(judged(output, context=output, prompt=output), criterion)
         assert time.process_time() - start < 0.5
         assert verdict.score is None or 0 <= verdict.score <= 1
+
+    def test_what_is_no_text_gets_no_number_and_its_secrets_are_found_all_the_same(self) -> None:
+        noise = "\x00\x01\x02" * 10
+        for criterion in ("faithfulness", "relevance", "minimality"):
+            verdict = grade(judged(f"{noise} words", prompt="Say hi", context="Hi."), criterion)
+            assert (verdict.score, verdict.reason) == (None, "the answer is no text")
+        key = f"{noise} 4111 1111 1111 1111"
+        assert score(key, "safety", prompt="Say hi") < score(f"{noise} hi", "safety", prompt="Say hi")
 
     def test_a_long_text_is_cut_to_its_ends(self) -> None:
         middle = LONG[:3500] + "x" * 100_000 + LONG[-1400:]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from podium.core.graders import similar
+from podium.core.graders import grade, similar
 from podium.core.reasking import KEPT_S, PERSON, Question, Questions
 from podium.core.settling import overall, settle
 from podium.core.stacking import OFFSET
@@ -59,6 +59,18 @@ def test_a_calibrated_judge_comes_before_rules_and_one_no_better_than_chance_aft
     assert (only.teaches, only.calibrated, "chance" in only.why) == (False, True, True)
     forced = settle("relevance", both[1:], known(calibrated("j@1", auc_low=0.45, forced=True)))
     assert forced.teaches
+
+
+@pytest.mark.requirement("JDG-2")
+def test_what_is_certain_counts_before_every_calibration_and_stays_what_it_is():
+    none = grade(Judged(id="a", task="t", prompt="What is 2+2?", output=" \n"), "relevance")
+    misfit = grade(Judged(id="a", task="t", prompt="What is 2+2?", output="4", schema={"type": "object"}), "relevance")
+    for fact in (none, misfit):
+        found = settle("relevance", [fact, said("j@1", 0.9)], known(calibrated(RULES), calibrated("j@1")))
+        assert (found.score, found.sd, found.calibrated, found.teaches) == (0.0, 0.0, False, True)
+        assert found.scores[1][1], "the model's own is shown as calibrated"
+    assert settle("relevance", [none], known(calibrated(STACK, weights={"own": 1.0}))).chosen == none
+    assert "no answer" in settle("relevance", [none], known()).why
 
 
 def test_a_rule_nobody_calibrated_is_taken_to_be_unsure_and_errors_go_together():

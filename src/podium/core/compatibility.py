@@ -93,7 +93,9 @@ def _gaps(candidate: ModelVersion, in_use_context: int, required: frozenset[str]
 
 def _strict_gaps(candidate: ModelVersion, old: Evidence, new: Evidence, task: str | None) -> list[str]:
     gaps = []
-    judges = task is not None and task.partition(".")[0] == JUDGMENT  # they leave no outcomes: nothing would ever cover it
+    judges = (
+        task is not None and task.partition(".")[0] == JUDGMENT
+    )  # they leave no outcomes: nothing would ever cover it
     if new.samples == 0 and not judges and not (task and (candidate.specialisation == task or task in candidate.tags)):
         gaps.append(f"task {task or 'in question'} is not covered: {candidate.ref} has served no request of it yet")
     before, after = history.success_rate(old), history.success_rate(new)

@@ -1,6 +1,7 @@
 """From what several judges said of one answer to one score per criterion, and one overall. Pure.
 
-Owns which verdict counts. By criterion, the first of these that there is:
+Owns which verdict counts. What is certain (there is no answer, or not the JSON that was asked for) counts before all
+opinions. Else, by criterion, the first of these that there is:
 
 1. rules and model together, by a stored stack;
 2. the model's verdict, calibrated;
@@ -162,8 +163,9 @@ def _offers(criterion: str, verdicts: Sequence[Verdict], known: Known, forced: b
     scored = [verdict for verdict in verdicts if verdict.score is not None]
     models = [verdict for verdict in scored if verdict.judge != RULES]
     rules = [verdict for verdict in scored if verdict.judge == RULES]
-    offers: list[_Offer] = []
-    together = known(STACK, criterion)
+    offers = [_Offer(one, one.score, False, True, one.reason) for one in rules if one.certain and one.score is not None]
+    rules = [one for one in rules if not one.certain]
+    together = None if offers else known(STACK, criterion)
     if together is not None and _asked(together, verdicts):
         offers.append(_stacked(criterion, verdicts, together))
     raw: list[_Offer] = []

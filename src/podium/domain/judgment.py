@@ -66,6 +66,8 @@ class Verdict:
     output_tokens: int | None = None
     cached: bool = False
     """Given before for the same content; nothing was asked this time."""
+    certain: bool = False
+    """A fact and no estimate, such as that there is no answer: no calibration and no stack changes the score."""
     again: bool = False
     """It is ``invalid`` through no fault of the judge (busy, not there, called off for users): ask again later."""
 

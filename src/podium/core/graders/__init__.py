@@ -13,6 +13,7 @@ from podium.core.graders import faithfulness, minimality, relevance, safety
 from podium.core.graders.matching import matches
 from podium.core.graders.reading import Read, read
 from podium.core.graders.signs import SIGNS, misfit, signals, similar
+from podium.core.judging.fencing import binary
 from podium.domain.judgment import RULES, Judged, Verdict
 
 __all__ = ["FEATURES", "SIGNS", "VERSION", "grade", "misfit", "signals", "similar"]
@@ -49,7 +50,10 @@ def grade(item: Judged, criterion: str) -> Verdict:
     notes = [f"leaves out {text.removed} pieces that speak to a judge"] if text.removed else []
     if criterion not in _MEASURES:
         return _against(item, text, criterion, notes)
+    if criterion != "safety" and binary(item.output):
+        return _empty(item, text, criterion, "the answer is no text")
     measure, rule = _MEASURES[criterion]
+    certain = False
     try:
         features = measure(text)
     except ValueError as no_ground:
@@ -59,8 +63,13 @@ def grade(item: Judged, criterion: str) -> Verdict:
     if criterion == "relevance" and item.expected is not None and item.expected.strip():
         value = 0.5 * value + 0.5 * matches(text.output, text.expected or "")
         notes.append("half of it agreement with the expected answer")
-    if criterion == "relevance" and item.schema is not None and (wrong := misfit(item.output, item.schema)) is not None:
-        value = 0.0
+    if criterion == "relevance" and not text.whole:
+        value, certain = 0.0, True
+        notes.append("there is no answer")
+    elif (
+        criterion == "relevance" and item.schema is not None and (wrong := misfit(item.output, item.schema)) is not None
+    ):
+        value, certain = 0.0, True
         notes.append(f"not what the schema asks for: {wrong}")
     if criterion == "faithfulness" and (least := faithfulness.weakest(text)):
         notes.append(f"least supported: {least!r}")
@@ -68,6 +77,8 @@ def grade(item: Judged, criterion: str) -> Verdict:
         criterion=criterion,
         judge=RULES,
         score=min(1.0, max(0.0, value)),
+        sd=0.0 if certain else None,
+        certain=certain,
         method=method,
         reason="; ".join(notes),
         features=MappingProxyType(features),
