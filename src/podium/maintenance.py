@@ -25,6 +25,7 @@ ORDERS_S = 1.0
 ALERTS_S = 1.0
 COSTS_S = 5.0
 KEYS_S = 5.0
+AUDIT_S = 5.0
 HOUR_S = 3600.0
 MOST_SUMS = 200_000
 """Rows of what was spent, by hour, task, version and cause: some 40 MB."""
@@ -99,6 +100,12 @@ class Maintenance:
                 await self._services.keys.keep_used()
             except PodiumError as error:
                 _log.warning("when keys were used could not be written down", error=error.message)
+
+    async def audit(self) -> None:
+        """Write into the audit log what waits for room, and how many refusals were only counted."""
+        while True:
+            await asyncio.sleep(AUDIT_S)
+            await self._services.audit.tick()
 
     async def standing_orders(self) -> None:
         """Look at the facts that rules ask about, and at models that tasks follow, about once a second."""

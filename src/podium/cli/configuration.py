@@ -36,7 +36,9 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 def _plain(found: object) -> object:
     """The configuration as JSON values."""
-    return json.loads(json.dumps(_sets_to_lists(dataclasses.asdict(found)), default=str))  # type: ignore[call-overload]  # a dataclass instance
+    whole = dataclasses.asdict(found)  # type: ignore[call-overload]  # a dataclass instance
+    whole.pop("text")
+    return json.loads(json.dumps(_sets_to_lists(whole), default=str))
 
 
 def _sets_to_lists(value: object) -> object:

@@ -27,6 +27,7 @@ from podium.errors import ConfigError, InvalidRequest
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
+_VARIABLE = "environment "
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
 
 
@@ -90,7 +91,18 @@ def load(
     sections = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     if path is not None:
         sections["models"] = {key: _anchored(entry, path.parent) for key, entry in settings.models.items()}
-    return Config(home=where, file=path, overrides=dict(overrides or {}), **sections)
+    return Config(
+        home=where, file=path, text=text, environment=_won(origins), overrides=dict(overrides or {}), **sections
+    )
+
+
+def _won(origins: Mapping[tuple[str, ...], str]) -> tuple[str, ...]:
+    """Names of what won over the file: variables, and keys that the command line gave."""
+    named = {
+        origin.removeprefix(_VARIABLE) if origin.startswith(_VARIABLE) else ".".join(path)
+        for path, origin in origins.items()
+    }
+    return tuple(sorted(named))
 
 
 def reread(config: Config) -> Config:
@@ -123,7 +135,7 @@ def _apply_environment(
             continue
         section, _, key = variable.removeprefix(PREFIX).lower().partition("__")
         path = (section, key)
-        origins[path] = f"environment {variable}"
+        origins[path] = f"{_VARIABLE}{variable}"
         if section not in FIXED:
             problems.append(Problem(path, f"no such section {section!r}; {nearest(section, list(FIXED))}"))
             continue

@@ -56,6 +56,9 @@ class Server:
     request_timeout_s: Annotated[Seconds, Meta(description="Time a client may take to send one request")] = 30.0
     idle_timeout_s: Annotated[Seconds, Meta(description="Time an idle keep-alive connection stays open")] = 75.0
     drain_s: Annotated[float, Meta(ge=0, description="Time running requests get to finish at shutdown")] = 10.0
+    watch_config: Annotated[
+        bool, Meta(description="Look at the file every second and read it again when it was changed")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +289,10 @@ class Config(Settings):
     home: Path
     file: Path | None = None
     """The file that was read; ``None`` when there is none and the defaults apply."""
+    text: str = field(default="", repr=False, compare=False)
+    """The file as it was read."""
+    environment: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the variables and options that won over the file."""
     overrides: Mapping[str, object] = field(default_factory=dict)
     """Dotted keys of the command line, so that reading again gives the same precedence."""
 

@@ -35,9 +35,17 @@ USERS_POSTS = frozenset(
 )
 """What users do about their own work, beside asking models."""
 
-ADMINS = ("/api/v1/keys", "/api/v1/reload", "/api/v1/export", "/api/v1/budgets", "/api/v1/audit", "/api/v1/secrets")
-"""Changes under these need an admin, and so does reading keys, the export, the audit and secrets."""
-ADMINS_READ = ("/api/v1/keys", "/api/v1/export", "/api/v1/audit", "/api/v1/secrets")
+ADMINS = (
+    "/api/v1/keys",
+    "/api/v1/reload",
+    "/api/v1/export",
+    "/api/v1/budgets",
+    "/api/v1/audit",
+    "/api/v1/secrets",
+    "/api/v1/config",
+)
+"""Changes under these need an admin; so does reading keys, the export, the audit, secrets and configurations."""
+ADMINS_READ = ("/api/v1/keys", "/api/v1/export", "/api/v1/audit", "/api/v1/secrets", "/api/v1/config")
 
 
 def needed(method: str, template: str) -> Role | None:

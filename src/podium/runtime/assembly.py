@@ -16,6 +16,7 @@ from podium.maintenance import Maintenance, keep_traffic
 from podium.runtime.alerting import alerting
 from podium.runtime.budgeting import budgeting
 from podium.runtime.budgeting import resume as resume_budgets
+from podium.runtime.config_keeping import ConfigKeeper
 from podium.runtime.cost_profiles import cost_profiles
 from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
@@ -27,6 +28,7 @@ from podium.server.doorman import Doorman
 from podium.server.metrics import Metrics
 from podium.server.openai import DataPlane
 from podium.services.alerts import Alerts
+from podium.services.auditing import Audit
 from podium.services.budgeting import Budgeting
 from podium.services.counting import TokenCounter
 from podium.services.export import Exports
@@ -41,7 +43,7 @@ from podium.services.traffic import Traffic
 if TYPE_CHECKING:
     from podium.telemetry.service import Telemetry
 
-Reload = Callable[[], Awaitable[Mapping[str, object]]]
+Reload = Callable[..., Awaitable[Mapping[str, object]]]
 
 
 class Parts:
@@ -67,6 +69,8 @@ class Parts:
         self.telemetry: Telemetry | None = None
         self.host: Host = base.host
         counter = TokenCounter(base.registry, base.policy, base.tasks, serving.classifier, serving.pool)
+        self.audit = Audit(base.store, base.clock)
+        self.keeper = ConfigKeeper(base.store, base.clock, self.audit)
         self.keys = Keys(base.store, base.clock)
         self._key_costs = KeyCosts(base.store, base.clock)
         serving.gateway.key_costs = self._key_costs
@@ -99,6 +103,8 @@ class Parts:
             await maintenance.standing_orders()  # a declared binding comes before what a rule says
 
         background = [self.telemetry.run()] if self.telemetry is not None else []
+        if self._base.config.server.watch_config:
+            background.append(self.keeper.watch())
         await stack.enter_async_context(
             _background(
                 *background,
@@ -110,6 +116,7 @@ class Parts:
                 maintenance.costs(),
                 maintenance.traffic(),
                 maintenance.keys(),
+                maintenance.audit(),
                 self._steering.schedules.run(),
                 self._steering.shadow.run(),
                 declared(),
@@ -122,6 +129,8 @@ class Parts:
 
     async def _go_on(self, stack: AsyncExitStack) -> None:
         base, steering = self._base, self._steering
+        await self.audit.resume()
+        stack.push_async_callback(self.audit.close)
         await self.keys.load()
         await self._key_costs.resume()
         stack.push_async_callback(self._key_costs.close)
@@ -140,9 +149,9 @@ class Parts:
         stack.push_async_callback(steering.automation.close)
         base.webhooks.start()
 
-    async def _reread(self) -> Mapping[str, object]:
+    async def _reread(self, by: str = "owner") -> Mapping[str, object]:
         assert self._reload is not None, "nobody asks before it is started"
-        return await self._reload()
+        return await self._reload(by=by)
 
     def _bundle(self) -> Services:
         base, serving, steering = self._base, self._serving, self._steering
@@ -167,10 +176,13 @@ class Parts:
             budgeting=self._budgeting,
             keys=self.keys,
             vault=base.vault,
+            audit=self.audit,
+            audit_log=base.store,
+            configurations=self.keeper.history,
             limiter=self.limiter,
             tracker=serving.tracker,
-            store=base.store,
             traffic=self._traffic,
+            store=base.store,
             costs=base.store,
             host=base.host,
             power=base.power.cpu,
@@ -191,6 +203,7 @@ class Parts:
                 *self._warnings,
                 *base.webhooks.problems(),
                 *base.vault.problems(),
+                *self.keeper.problems(),
                 *steering.automation.problems(),
                 *self._alerts.problems(),
             ),

@@ -22,6 +22,7 @@ from podium.host import Host
 from podium.providers.leftovers import reap_stale
 from podium.runtime.alerting import objectives
 from podium.runtime.assembly import Parts, assemble
+from podium.runtime.config_keeping import START
 from podium.runtime.declaring import apply_models, check_strategies, declared_names
 from podium.runtime.judging import judge_orders
 from podium.server.doorman import Doorman
@@ -50,6 +51,8 @@ class Gateway:
         self._servers: list[HttpServer] = []
         self._published: Path | None = None
         self._reloading = asyncio.Lock()
+        self.keeper = parts.keeper
+        parts.keeper.config, parts.keeper.reload = (lambda: self.config), self.reload
         self.failed: set[str] = set()
         """Declared models that could not be made ready; the next reload tries them again."""
         self.url: str | None = None
@@ -67,6 +70,7 @@ class Gateway:
                 parts = await assemble(config, store, stack)
                 gateway = cls(config, parts)
                 await parts.start(gateway.declare, gateway.reload, stack)
+                await gateway.keeper.applied(config, START, "owner")
                 stack.push_async_callback(gateway.stop_serving)
                 yield gateway
 
@@ -140,10 +144,11 @@ class Gateway:
         self.failed |= {name for name in self.config.models if f"model {name}" in made}
         return [f"{what}: {why}" for what, why in made.items()]
 
-    async def reload(self, new: Config | None = None) -> dict[str, object]:
+    async def reload(self, new: Config | None = None, *, by: str = "owner", how: str = "api") -> dict[str, object]:
         """Apply the difference between the configuration in force and ``new`` (default: the file, read again).
 
-        Unchanged models keep their process. Raises ``ConfigError`` for a bad file; the old one stays in force.
+        Unchanged models keep their process. ``by`` and ``how`` are for its history. Raises ``ConfigError`` for a bad
+        file; the old one stays in force.
         """
         async with self._reloading:
             new = new or reread(self.config)
@@ -152,10 +157,13 @@ class Gateway:
             changes = difference(self.config, new)
             old, self.config = self.config, new
             try:
-                return await self._apply(old, new, changes)
+                done = await self._apply(old, new, changes)
             except BaseException:
                 self.config = old  # the next reload applies what is missing
                 raise
+            problems = done["problems"]
+            count = len(problems) if isinstance(problems, list) else 0
+            return {**done, "number": await self.keeper.applied(new, how, by, changes, count)}
 
     async def _apply(self, old: Config, new: Config, changes: Difference) -> dict[str, object]:
         self.services.pool.limits = pool_limits(new, self._host)

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from podium.core.energy import CpuPower
-from podium.ports import Clock, CostStore, EventLog, HostProbe, Provider, Store
+from podium.ports import AuditStore, Clock, CostStore, EventLog, HostProbe, Provider, Store
 from podium.services.alerts import Alerts
+from podium.services.auditing import Audit
 from podium.services.automation import Automation
 from podium.services.benchmark import Benchmarks
 from podium.services.budgeting import Budgeting
 from podium.services.classifier import TaskClassifier
+from podium.services.config_history import ConfigHistory
 from podium.services.cost_profiles import CostProfiles
 from podium.services.directives import Directives
 from podium.services.events import EventBus
@@ -61,6 +63,9 @@ class Services:
     budgeting: Budgeting
     keys: Keys
     vault: Vault
+    audit: Audit
+    audit_log: AuditStore
+    configurations: ConfigHistory
     limiter: Limiter
     tracker: Tracker
     traffic: Traffic
@@ -77,7 +82,8 @@ class Services:
     webhooks: Webhooks
     providers: Callable[[str], Provider]
     provider_problems: Callable[[], Mapping[str, str]]
-    reload: Callable[[], Awaitable[Mapping[str, object]]]
+    reload: Callable[..., Awaitable[Mapping[str, object]]]
+    """Its one parameter is ``by``, who asks for it."""
     metrics: Callable[[str], tuple[bytes, str]]
     """The page for Prometheus and its content type, in the format an ``Accept`` header asks for."""
     version: str

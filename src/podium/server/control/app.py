@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -13,10 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from podium.errors import CallerError, InternalError, InvalidRequest, NotFound, PodiumError
 from podium.server.control import (
     alerts,
+    audit,
     benchmarks,
     budgets,
     choosing,
     classification,
+    configurations,
     costs,
     events,
     executions,
@@ -34,6 +34,7 @@ from podium.server.control import (
     traffic,
     vault,
 )
+from podium.server.control.auditing import Audited, audited
 from podium.server.control.described import truthful
 from podium.server.control.guard import PREFIX, Admitted, authorise
 from podium.server.doorman import Doorman
@@ -67,38 +68,43 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
         budgets.router,
         keys.router,
         vault.router,
+        audit.router,
+        configurations.router,
     ):
-        app.include_router(router, prefix=PREFIX, dependencies=[Depends(authorise)])
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(authorise), Depends(audited)])
     app.include_router(insight.probes)
 
     @app.exception_handler(PodiumError)
     async def podium_error(request: Request, error: PodiumError) -> Response:
-        return _response(error)
+        return _response(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             detail = first.get("ctx", {}).get("error", first["msg"])
-            return _response(InvalidRequest(f"the body is no JSON, at character {first['loc'][-1]}: {detail}"))
+            return _response(request, InvalidRequest(f"the body is no JSON, at character {first['loc'][-1]}: {detail}"))
         parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
         where = ".".join(part for part in parts if "[" not in part)  # pydantic's own names of keys and union members
         if first["type"] == "extra_forbidden":
-            return _response(InvalidRequest(f"{where}: there is no such field; /openapi.json has them", param=where))
-        return _response(InvalidRequest(f"{where or 'body'}: {first['msg']}", param=where or None))
+            return _response(
+                request, InvalidRequest(f"{where}: there is no such field; /openapi.json has them", param=where)
+            )
+        return _response(request, InvalidRequest(f"{where or 'body'}: {first['msg']}", param=where or None))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return _response(NotFound(f"there is no {request.url.path}; /openapi.json lists what there is"))
-        return _response(CallerError(str(error.detail), status=error.status_code))
+            return _response(request, NotFound(f"there is no {request.url.path}; /openapi.json lists what there is"))
+        return _response(request, CallerError(str(error.detail), status=error.status_code))
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:
-        return _response(InternalError(f"{type(error).__name__} in {request.url.path}; please report it"))
+        return _response(request, InternalError(f"{type(error).__name__} in {request.url.path}; please report it"))
 
     truthful(app)
     app.add_middleware(Admitted, doorman=doorman)
+    app.add_middleware(Audited, services=services)
     app.add_middleware(PlainJson)
 
     @app.get("/", include_in_schema=False)
@@ -135,8 +141,8 @@ class PlainJson:
         await self._app(scope, receive, send_uncached)
 
 
-def _response(error: PodiumError) -> Response:
-    status, headers, body = render_error(error, f"req_{secrets.token_hex(8)}")
+def _response(request: Request, error: PodiumError) -> Response:
+    status, headers, body = render_error(error, request.state.request_id)
     return Response(
         content=body,
         status_code=status,

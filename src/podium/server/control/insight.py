@@ -16,7 +16,7 @@ from podium.errors import NotFound, StoreError
 from podium.ports import Page, Sought
 from podium.server import cost_views, views
 from podium.server.control import alerts, charges, feedback, learning
-from podium.server.control.access import Limit, Offset, ServicesDep
+from podium.server.control.access import Actor, Limit, Offset, ServicesDep
 from podium.server.control.guard import authorise
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
@@ -138,9 +138,9 @@ async def doctor(services: ServicesDep) -> views.Json:
 
 
 @router.post("/reload")
-async def reload(services: ServicesDep) -> views.Json:
+async def reload(services: ServicesDep, actor: Actor) -> views.Json:
     """Read the configuration file again and apply what changed; a bad file changes nothing."""
-    return dict(await services.reload())
+    return dict(await services.reload(actor))
 
 
 @probes.get("/livez")
