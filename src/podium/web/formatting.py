@@ -6,10 +6,10 @@ Every function is a filter of the templates under its own name. The dash is an e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 DASH = Markup('<span class="none"><span aria-hidden="true">—</span><span class="sr">not measured</span></span>')
 _SPACE = "\u202f"
@@ -142,16 +142,29 @@ def ref(name: str | None) -> Markup | str:
     return Markup('<span class="ref">{}<wbr><span class="ver">{}{}</span></span>').format(base, mark, version)
 
 
-def said(value: object) -> str:
-    """A value of an event in words."""
+def said(value: object, name: str = "") -> str:
+    """A value of an event in words; the end of its ``name`` tells the unit."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, float):
+    if isinstance(value, (int, float)):
+        for end, shown in _UNITS.items():
+            if name.endswith(end):
+                return shown(value)
         return digits(value)
-    return str(escape(value)) if not isinstance(value, str) else value
+    return str(value)
 
 
-FILTERS: Mapping[str, object] = {
+def titled(name: str) -> str:
+    """The name of a field in words, without its unit."""
+    for end in _UNITS:
+        name = name.removesuffix(end)
+    return name.replace("_", " ")
+
+
+_UNITS: Mapping[str, Callable[[float | None], str]] = {"_ms": ms, "_s": seconds, "_mb": mb, "_mwh": mwh}
+FILTERS: Mapping[str, Callable[..., str]] = {
     name.__name__: name
-    for name in (count, number, percent, ms, seconds, mb, mwh, usd, score, between, when, plural, words, ref, said)
-}
+    for name in (
+        count, number, percent, ms, seconds, mb, mwh, usd, score, between, when, plural, words, ref, said, titled,
+    )
+}  # fmt: skip

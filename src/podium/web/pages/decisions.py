@@ -56,6 +56,8 @@ async def _of_request(look: Look, request_id: str) -> list[views.Json]:
 async def one(look: Look) -> Data:
     """Everything on record of one request."""
     found = await insight.explain(look.path["request"], look.services)
+    for attempt in found["attempts"]:
+        attempt["candidates"].sort(key=lambda one: (one["ref"] != attempt["served"], -(one["score"] or 0.0)))
     return {**found, "title": f"Request {found['request_id']}", "terms": [_terms(row) for row in found["attempts"]]}
 
 

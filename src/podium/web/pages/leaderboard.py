@@ -6,6 +6,7 @@ from podium.server.control import standings
 from podium.web.page import Data, Look, Page
 
 MOST = 20
+COLOURS = 6
 
 
 async def data(look: Look) -> Data:
@@ -17,7 +18,16 @@ async def data(look: Look) -> Data:
         one["shares"] = [
             (row["share_24h"], f"{row['ref']}: {row['requests_24h']}") for row in one["versions"] if row["share_24h"]
         ]
+        served = [row["ref"] for row in one["versions"] if row["share_24h"]]
+        for row in one["versions"]:
+            row["color"] = served.index(row["ref"]) % COLOURS + 1 if row["ref"] in served else None
+        one["because"] = _because(one["leader"] or "", one["why"] or "")
     return {**found, "task": task, "known": sorted(spec.name for spec in look.services.tasks.specs())}
+
+
+def _because(leader: str, why: str) -> str:
+    """The reason as the rest of a sentence that begins with the leader."""
+    return f": it{why[len(leader) :]}" if leader and why.startswith(f"{leader} ") else f": {why}"
 
 
 def _top(rows: list[dict[str, dict[str, float] | None]], name: str) -> float:

@@ -14,7 +14,7 @@ from podium.web.page import Data, Look, Page
 
 RANGES = {"10m": ("10 minutes", 600, 120), "1h": ("1 hour", 3600, 60), "24h": ("24 hours", 86_400, 288)}
 """(words, seconds, points) by the word in the address."""
-EVENTS = 12
+EVENTS = 8
 _RANK = {state: place for place, state in enumerate(("loading", "draining", "ready", "failed", "stopped"))}
 
 

@@ -53,6 +53,7 @@ document.addEventListener("htmx:load", (event) => { tellTimes(event.target); dra
 document.addEventListener("htmx:responseError", (event) => say("bad", `The server said ${event.detail.xhr.status}.`));
 document.addEventListener("htmx:sendError", () => say("bad", "The server cannot be reached."));
 setInterval(() => { if (!document.hidden) tellTimes(); }, 1000);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 showTheme();
 tellTimes();
 followLive();

@@ -57,18 +57,42 @@ function marks(series) {
   };
 }
 
+const clock = (long) => new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", ...(long && { second: "2-digit" }), hour12: false });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+
+/** Times of the x axis: the day where it changes, else the clock. */
+function times(_, splits, _axis, _space, step) {
+  const form = clock(step < 60);
+  let last = null;
+  return splits.map((at) => {
+    const date = new Date(at * 1000);
+    const today = day.format(date);
+    const text = step >= 86400 ? today : last !== null && today !== last ? `${form.format(date)}\n${today}` : form.format(date);
+    last = today;
+    return text;
+  });
+}
+
+const timeValue = (_, at) => (at === null || at === undefined ? "" : `${day.format(new Date(at * 1000))} ${clock(true).format(new Date(at * 1000))}`);
+
+/** Without a pointer the legend shows the newest values. */
+function newest(plot) {
+  const last = plot.data[0].length - 1;
+  if (last >= 0 && plot.cursor.idx === null) plot.setLegend({ idx: last }, false);
+}
+
 function options(series, width, height) {
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   const right = series.lines.some((line) => line.scale === "right");
   const range = (_, low, high) => [series.min ?? Math.min(0, low ?? 0), series.max ?? ((high ?? 0) > 0 ? high * 1.08 : 1)];
   return {
-    width, height, series: [{ label: series.time === false ? series.x_name ?? "" : "time" }, ...series.lines.map(lineOf)],
+    width, height, series: [{ label: series.time === false ? series.x_name ?? "" : "at", ...(series.time !== false && { value: timeValue }) }, ...series.lines.map(lineOf)],
     bands: (series.bands ?? []).map(([upper, lower]) => ({ series: [upper + 1, lower + 1], fill: colour(nameOf(series.lines[upper], upper), 0.18) })),
     scales: { x: { time: series.time !== false }, y: { range }, ...(right && { right: { range: (_, low, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] } }) },
-    axes: [{ ...axis, space: 70 }, { ...axis, size: 56, values: (_, values) => values.map((value) => short(value, series.unit)) },
+    axes: [{ ...axis, space: 80, size: 34, ...(series.time !== false && { values: times }) }, { ...axis, size: 56, values: (_, values) => values.map((value) => short(value, series.unit)) },
       ...(right ? [{ ...axis, scale: "right", side: 1, grid: { show: false }, size: 56, values: (_, values) => values.map((value) => short(value, series.right_unit)) }] : [])],
     legend: { live: true }, cursor: { points: { size: 6 }, drag: { x: true, y: false } }, padding: [8, 8, 0, 0],
-    hooks: { draw: [marks(series)] },
+    hooks: { draw: [marks(series)], ready: [newest], setData: [newest] },
   };
 }
 
