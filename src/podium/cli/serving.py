@@ -64,6 +64,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Config, *, as_json: bool) -> None:
     from podium.runtime import Gateway  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.runtime.exposure import in_the_clear  # noqa: PLC0415 - the same
     from podium.telemetry.logs import configure  # noqa: PLC0415 - the same
 
     wanted = settings.logging
@@ -77,6 +78,8 @@ async def _serve(settings: Config, *, as_json: bool) -> None:
     async with Gateway.open(settings) as gateway:
         url = await gateway.serve()
         _first_screen(gateway, url, as_json=as_json)
+        if (risk := in_the_clear(gateway.config)) is not None:
+            output.note(f"warning: {risk}")
         _quiet_collector()
         reloading = asyncio.create_task(_reload_on(again, gateway))
         try:

@@ -21,7 +21,7 @@ from podium.config.limits import limit_problems
 from podium.config.pool import Pool
 from podium.config.positions import line_of
 from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
-from podium.config.values import SOURCES, Config, ModelEntry, Settings
+from podium.config.values import SOURCES, Config, ModelEntry, Server, Settings
 from podium.config.webhooks import webhook_problems
 from podium.errors import ConfigError, InvalidRequest
 
@@ -178,6 +178,7 @@ def _check(settings: Settings) -> list[Problem]:
                 "and control the models; leave auth at auto and make keys, or use 127.0.0.1",
             )
         )
+    problems += _check_tls(settings.server)
     problems += _check_pool(settings.pool)
     for name, webhook in settings.webhooks.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -205,6 +206,16 @@ def _check(settings: Settings) -> list[Problem]:
     problems += [Problem(("limits", *path), words) for path, words in limit_problems(settings.limits)]
     problems += _check_judging(settings)
     return problems
+
+
+def _check_tls(server: Server) -> list[Problem]:
+    found = []
+    if (server.tls_certificate is None) != (server.tls_key is None):
+        given = "tls_certificate" if server.tls_key is None else "tls_key"
+        found.append(Problem(("server", given), "tls_certificate and tls_key belong together; give both"))
+    if server.tls_client_ca is not None and server.tls_certificate is None:
+        found.append(Problem(("server", "tls_client_ca"), "needs tls_certificate and tls_key"))
+    return found
 
 
 def _check_judging(settings: Settings) -> list[Problem]:

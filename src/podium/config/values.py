@@ -51,10 +51,18 @@ class Server:
         Literal["auto", "required", "off"],
         Meta(description="Whether requests need a key: once there is one, always, or never (loopback only)"),
     ] = "auto"
+    tls_certificate: Annotated[
+        str | None, Meta(description="PEM file with the certificate and its chain; then https is spoken")
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file with its key, readable by this user only")] = None
+    tls_client_ca: Annotated[
+        str | None, Meta(description="PEM file with authorities; then every client needs a certificate of theirs")
+    ] = None
     body_limit_mb: Annotated[float, Meta(gt=0, description="Largest request body, in MiB")] = 32.0
     header_limit_kb: Annotated[int, Meta(ge=1, le=1024, description="Largest request head, in KiB")] = 32
     request_timeout_s: Annotated[Seconds, Meta(description="Time a client may take to send one request")] = 30.0
     idle_timeout_s: Annotated[Seconds, Meta(description="Time an idle keep-alive connection stays open")] = 75.0
+    unread_timeout_s: Annotated[Seconds, Meta(description="Time a client may leave its answer unread")] = 60.0
     drain_s: Annotated[float, Meta(ge=0, description="Time running requests get to finish at shutdown")] = 10.0
     watch_config: Annotated[
         bool, Meta(description="Look at the file every second and read it again when it was changed")

@@ -18,6 +18,7 @@ from podium.runtime.budgeting import budgeting
 from podium.runtime.budgeting import resume as resume_budgets
 from podium.runtime.config_keeping import ConfigKeeper
 from podium.runtime.cost_profiles import cost_profiles
+from podium.runtime.exposure import Exposure
 from podium.runtime.foundation import Foundation, lay
 from podium.runtime.judging import judging
 from podium.runtime.serving import Serving, serve
@@ -71,6 +72,7 @@ class Parts:
         counter = TokenCounter(base.registry, base.policy, base.tasks, serving.classifier, serving.pool)
         self.audit = Audit(base.store, base.clock)
         self.keeper = ConfigKeeper(base.store, base.clock, self.audit)
+        self.exposure = Exposure(base.config)
         self.keys = Keys(base.store, base.clock)
         self._key_costs = KeyCosts(base.store, base.clock)
         serving.gateway.key_costs = self._key_costs
@@ -203,6 +205,7 @@ class Parts:
                 *self._warnings,
                 *base.webhooks.problems(),
                 *base.vault.problems(),
+                *self.exposure.problems(),
                 *self.keeper.problems(),
                 *steering.automation.problems(),
                 *self._alerts.problems(),

@@ -48,6 +48,7 @@ class Gateway:
         self.services: Services = parts.services
         self._data_plane: DataPlane = parts.data_plane
         self._doorman: Doorman = parts.doorman
+        self._exposure = parts.exposure
         self._servers: list[HttpServer] = []
         self._published: Path | None = None
         self._reloading = asyncio.Lock()
@@ -68,6 +69,7 @@ class Gateway:
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(store.close)
                 parts = await assemble(config, store, stack)
+                stack.callback(parts.exposure.close)
                 gateway = cls(config, parts)
                 await parts.start(gateway.declare, gateway.reload, stack)
                 await gateway.keeper.applied(config, START, "owner")
@@ -85,9 +87,18 @@ class Gateway:
             )
         hosts = frozenset({host, *LOOPBACK, *self.config.server.allowed_hosts})
         server = HttpServer(limits=self._limits(), allowed_hosts=hosts, allowed_origins=hosts)
-        await server.start(host, port, data_handler=self._data_plane.handle, asgi_app=self._control())
+        tls = self._exposure.open()
+        await server.start(
+            host,
+            port,
+            data_handler=self._data_plane.handle,
+            asgi_app=self._control(),
+            tls=None if tls is None else tls.context,
+        )
         self._servers.append(server)
         self.url = server.address
+        if tls is not None:  # a certificate is for other names than this machine's own commands use
+            await self.serve_unix(self._exposure.own_socket())
         self._publish()
         return self.url
 
@@ -110,13 +121,16 @@ class Gateway:
             body_bytes=int(settings.body_limit_mb * MB),
             body_s=settings.request_timeout_s,
             keep_alive_s=settings.idle_timeout_s,
+            unread_s=settings.unread_timeout_s,
         )
 
     def _publish(self) -> None:
         """Let the command line find this server."""
         path = self.config.run_dir / "server.json"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record = {"pid": os.getpid(), "url": self.url, "version": __version__, "started_at": self.services.started_at}
+        own = next((each.address for each in self._servers if each.address.startswith("unix:")), self.url)
+        record = {"pid": os.getpid(), "url": own, "version": __version__, "started_at": self.services.started_at}
+        record["public_url"] = self.url
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record))
         _write_secret(self.config.run_dir / "local.key", self._doorman.local_key)
@@ -166,6 +180,7 @@ class Gateway:
             return {**done, "number": await self.keeper.applied(new, how, by, changes, count)}
 
     async def _apply(self, old: Config, new: Config, changes: Difference) -> dict[str, object]:
+        self._exposure.reload()
         self.services.pool.limits = pool_limits(new, self._host)
         self.services.gateway.limits = gateway_limits(new)
         self.services.selector.weigh(new.selection.weights)

@@ -69,7 +69,7 @@ class _Run:
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.0" if exchange.http_1_0 else "1.1",
             "method": exchange.method,
-            "scheme": "http",
+            "scheme": "https" if exchange.encrypted else "http",
             "path": unquote_to_bytes(exchange.path).decode("utf-8", "replace"),
             "raw_path": exchange.path.encode("latin-1"),
             "query_string": exchange.query,

@@ -154,6 +154,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused = True
+        if self.phase is BUSY:
+            self.deadline = self._loop.time() + self.limits.unread_s
         exchange = self._exchange
         if exchange is not None:
             exchange.paused = True
@@ -162,6 +164,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        if self.phase is BUSY:
+            self.deadline = math.inf
         exchange = self._exchange
         if exchange is not None:
             exchange.paused = False
@@ -306,7 +310,7 @@ class HttpProtocol(asyncio.Protocol):
         self._exchange = exchange
         exchange.paused = self._paused
         self.phase = BUSY
-        self.deadline = math.inf
+        self.deadline = self._loop.time() + self.limits.unread_s if self._paused else math.inf
         self._task = self._loop.create_task(self._serve(exchange))
 
     async def _serve(self, exchange: Exchange) -> None:

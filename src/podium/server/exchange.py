@@ -191,6 +191,11 @@ class Exchange:
         name = self._transport.get_extra_info(which)
         return (name[0], name[1]) if isinstance(name, tuple) else None
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether it came over TLS that ends here."""
+        return self._transport.get_extra_info("sslcontext") is not None
+
     def _claim(self, status: int) -> None:
         if self.bytes_started:
             raise RuntimeError("this request is already answered")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class HttpServer:
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         limits = self.limits
-        shortest = min(limits.head_s, limits.body_idle_s, limits.body_s, limits.keep_alive_s, limits.linger_s)
+        shortest = min(limits.head_s, limits.body_idle_s, limits.body_s, limits.keep_alive_s, limits.linger_s, limits.unread_s)
         self._tick_s = min(1.0, max(0.02, shortest / 4))
 
     async def start(
@@ -52,6 +53,7 @@ class HttpServer:
         data_handler: Handler,
         asgi_app: AsgiApp | None = None,
         unix_path: Path | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Listen on ``host:port`` (0 picks a free port) or on ``unix_path``. Raises ``ConfigError``."""
         self._data = data_handler
@@ -64,10 +66,18 @@ class HttpServer:
                 self._unix_path = unix_path
                 self._address = f"unix:{unix_path}"
             else:
-                self._server = await loop.create_server(self._connect, host, port, backlog=BACKLOG)
+                self._server = await loop.create_server(
+                    self._connect,
+                    host,
+                    port,
+                    backlog=BACKLOG,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else self.limits.head_s,
+                    ssl_shutdown_timeout=None if tls is None else self.limits.linger_s,
+                )
                 bound = self._server.sockets[0].getsockname()
                 name = f"[{host}]" if ":" in host else host
-                self._address = f"http://{name}:{bound[1]}"
+                self._address = f"{'http' if tls is None else 'https'}://{name}:{bound[1]}"
         except OSError as err:
             where = f"unix:{unix_path}" if unix_path is not None else f"{host}:{port}"
             if err.errno == errno.EADDRINUSE:
@@ -80,7 +90,7 @@ class HttpServer:
 
     @property
     def address(self) -> str:
-        """``http://host:port`` or ``unix:path``."""
+        """``http://host:port``, ``https://host:port`` or ``unix:path``."""
         return self._address
 
     @property

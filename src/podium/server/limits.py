@@ -20,6 +20,8 @@ class Limits:
     """A whole body."""
     keep_alive_s: float = 75.0
     """An idle connection, and an unread answer at its end."""
+    unread_s: float = 60.0
+    """How long a client may take none of an answer that waits for it."""
     linger_s: float = 2.0
     """How long the rest of a refused body is thrown away, so that the client can read the refusal."""
     connections: int = 4096
