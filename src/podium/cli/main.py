@@ -15,9 +15,11 @@ from podium import __version__
 from podium.cli import (
     alerts,
     answers,
+    audit,
     bench,
     budgets,
     classification,
+    config_history,
     configuration,
     costs,
     evaluation,
@@ -96,7 +98,10 @@ judging.app.command("run")(judged.run)
 app.add_typer(judging.app, name="judge", cls=judged.FileOrCommand)
 app.command()(judged.judgments)
 app.add_typer(rules.app, name="rules")
+for kept in (config_history.history, config_history.diff, config_history.restore):
+    configuration.app.command()(kept)
 app.add_typer(configuration.app, name="config")
+app.add_typer(audit.app, name="audit")
 app.command()(insight.doctor)
 for measure in (evaluation.replay, evaluation.evaluate, exporting.export):
     app.command()(measure)

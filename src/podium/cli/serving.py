@@ -107,7 +107,7 @@ async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:
         await again.wait()
         again.clear()
         try:
-            done = await gateway.reload()
+            done = await gateway.keeper.reread("SIGHUP")
         except PodiumError as error:
             output.note(f"the configuration stays as it was: {error.message}")
             continue

@@ -113,7 +113,7 @@ def reread(config: Config) -> Config:
 def _read(file: Path | str | None, home: Path, environ: Mapping[str, str]) -> tuple[Path | None, str]:
     """The file that applies and its text; ``(None, "")`` when only defaults apply."""
     asked = file if file is not None else environ.get("PODIUM_CONFIG") or None
-    path = Path(asked).expanduser().absolute() if asked is not None else home / FILE_NAME
+    path = configured_file(asked, home, environ)
     try:
         return path, path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -122,6 +122,15 @@ def _read(file: Path | str | None, home: Path, environ: Mapping[str, str]) -> tu
         raise ConfigError(f"{path}: no such file; create it or leave --config and PODIUM_CONFIG out") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def configured_file(
+    file: Path | str | None = None, home: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Path:
+    """Where the file is, whether it is there or not: ``file``, else ``PODIUM_CONFIG``, else in the home."""
+    environ = os.environ if environ is None else environ
+    asked = file if file is not None else environ.get("PODIUM_CONFIG") or None
+    return Path(asked).expanduser().absolute() if asked is not None else (home or default_home(environ)) / FILE_NAME
 
 
 def _apply_environment(

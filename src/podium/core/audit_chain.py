@@ -112,6 +112,10 @@ class Checker:
         """What came out."""
         return self.verdict or Verdict(rows=self.rows, head=self.head)
 
+    def fail(self, problem: str) -> bool:
+        """What comes next is no row at all; returns false."""
+        return self._wrong(self.head.seq + 1, problem)
+
     def _wrong(self, row: int, problem: str) -> bool:
         self.verdict = Verdict(rows=self.rows, head=self.head, problem=problem, row=row)
         return False

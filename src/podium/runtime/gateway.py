@@ -72,7 +72,8 @@ class Gateway:
                 stack.callback(parts.exposure.close)
                 gateway = cls(config, parts)
                 await parts.start(gateway.declare, gateway.reload, stack)
-                await gateway.keeper.applied(config, START, "owner")
+                if config.text or config.file is None:
+                    await gateway.keeper.applied(config, START, "owner")
                 stack.push_async_callback(gateway.stop_serving)
                 yield gateway
 
