@@ -39,6 +39,7 @@ from podium.config import (
     WebhookEntry,
     load,
 )
+from podium.config.responses import KeptResponses
 from podium.config.schedules import WindowEntry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "e2e"))
@@ -197,6 +198,7 @@ def test_every_command_takes_json():
         ("recording", Recording),
         ("selection", Selection),
         ("autoswap", AutoSwap),
+        ("responses", KeptResponses),
         ("judging", Judging),
         ("tasks.NAME", TaskEntry),
         ("tasks.NAME.autoswap", TaskAutoSwap),

@@ -328,3 +328,19 @@ def test_a_client_that_leaves_stops_the_generation(client, played: PlayedServer)
     while played.running and time.monotonic() < deadline:
         time.sleep(0.02)
     assert played.running == 0
+
+
+@pytest.mark.requirement("API-1")
+def test_how_much_is_kept_for_how_long_is_configured(tmp_path) -> None:
+    gateway = Server(
+        tmp_path / "home", env={"PODIUM_RESPONSES__MEMORY_MB": "0", "PODIUM_RESPONSES__MINUTES": "5"}
+    ).start()
+    try:
+        gateway.script("s@1", text="hello")
+        with openai.OpenAI(base_url=gateway.url + "/v1", api_key="none", max_retries=0) as client:
+            first = client.responses.create(model="s@1", input="Hi.")
+            assert first.output_text == "hello"
+            with pytest.raises(openai.NotFoundError, match="kept in memory for 5 minutes"):
+                client.responses.create(model="s@1", input="Again.", previous_response_id=first.id)
+    finally:
+        gateway.stop()

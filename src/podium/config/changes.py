@@ -9,10 +9,10 @@ from typing import TypeVar
 from podium.config.values import Config
 
 T = TypeVar("T")
-NEEDS_RESTART = ("server", "recording", "network", "energy", "telemetry", "logging")
+NEEDS_RESTART = ("server", "recording", "network", "energy", "responses", "telemetry", "logging")
 """Sections read once at start; every other section applies at once."""
 FIXED = (
-    "server", "network", "energy", "pool", "timeouts", "recording", "selection", "autoswap", "judging", "telemetry", "logging",
+    "server", "network", "energy", "responses", "pool", "timeouts", "recording", "selection", "autoswap", "judging", "telemetry", "logging",
 )  # fmt: skip
 """Sections with a fixed set of keys, which the environment may override."""
 READ_ONCE = ("pool.keep_warm_days", "judging.at_once")

@@ -22,6 +22,7 @@ from podium.config.limits import LimitEntry
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
+from podium.config.responses import KeptResponses
 from podium.config.rules import RuleEntry
 from podium.config.schedules import WindowEntry
 from podium.config.telemetry import Logging, Telemetry
@@ -256,6 +257,7 @@ class Settings:
     network: Network = field(default_factory=Network)
     recording: Recording = Recording()
     energy: Energy = field(default_factory=Energy)
+    responses: KeptResponses = field(default_factory=KeptResponses)
     selection: Selection = Selection()
     autoswap: AutoSwap = field(default_factory=AutoSwap)
     judging: Judging = field(default_factory=Judging)

@@ -31,6 +31,7 @@ from podium.server.openai import DataPlane
 from podium.services.alerts import Alerts
 from podium.services.auditing import Audit
 from podium.services.budgeting import Budgeting
+from podium.services.conversations import Conversations
 from podium.services.counting import TokenCounter
 from podium.services.export import Exports
 from podium.services.judging import Judging
@@ -79,7 +80,11 @@ class Parts:
         settings = base.config.server
         self.doorman = Doorman(self.keys, Browsers(base.clock), settings.auth, frozenset(settings.allowed_hosts))
         self.doorman.limiter = self.limiter = Limiter(base.clock, role_limits(base.config.limits))
-        self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman)
+        kept = base.config.responses
+        conversations = Conversations(
+            base.clock.monotonic, kept_bytes=int(kept.memory_mb * 2**20), kept_s=kept.minutes * 60
+        )
+        self.data_plane = DataPlane(serving.gateway, base.registry, counter, self.doorman, conversations)
         self._metrics = Metrics()
         base.on_outcomes.append(self._metrics.heard)
         self._traffic = Traffic(base.store, base.clock, base.recorder.spending, base.recorded.learned)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import time
 from functools import partial
 from urllib.parse import unquote
 
@@ -42,12 +41,19 @@ _log = structlog.get_logger("podium.server")
 class DataPlane:
     """Handles every request under ``/v1``."""
 
-    def __init__(self, gateway: Gateway, registry: Registry, counter: TokenCounter, doorman: Doorman) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        registry: Registry,
+        counter: TokenCounter,
+        doorman: Doorman,
+        conversations: Conversations,
+    ) -> None:
         self._gateway = gateway
         self._registry = registry
         self._doorman = doorman
         self._messages = MessagesPlane(gateway, registry, counter)
-        self._responses = ResponsesPlane(gateway, counter, Conversations(time.monotonic))
+        self._responses = ResponsesPlane(gateway, counter, conversations)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one exchange; every error becomes OpenAI's shape with the request id."""
