@@ -42,7 +42,9 @@ class HttpServer:
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         limits = self.limits
-        shortest = min(limits.head_s, limits.body_idle_s, limits.body_s, limits.keep_alive_s, limits.linger_s, limits.unread_s)
+        shortest = min(
+            limits.head_s, limits.body_idle_s, limits.body_s, limits.keep_alive_s, limits.linger_s, limits.unread_s
+        )
         self._tick_s = min(1.0, max(0.02, shortest / 4))
 
     async def start(

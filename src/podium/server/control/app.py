@@ -116,6 +116,9 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
     return app
 
 
+_EVERY_ANSWER = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+
 class PlainJson:
     """Bodies are JSON whatever their content type says (``curl -d`` says otherwise), and nothing is cached.
 
@@ -135,7 +138,7 @@ class PlainJson:
 
         async def send_uncached(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"cache-control", b"no-store")]}
+                message = {**message, "headers": [*message.get("headers", ()), *_EVERY_ANSWER]}
             await send(message)
 
         await self._app(scope, receive, send_uncached)
