@@ -267,10 +267,12 @@ def test_labels_that_show_nothing_are_refused_with_the_reason(
         assert said in one["problem"]
         assert one["n"] == 0
         assert one["auc"] is None
-    code, out, err = podium(file, "--save")
+    code, out, err = podium(file, "--save", "--plot", tmp_path / "none.svg")
     assert code == 1
     assert said in out
     assert "nothing was saved" in err
+    assert "none.svg was not written" in err
+    assert not (tmp_path / "none.svg").exists()
 
 
 def changed(**fields: object) -> dict[str, Any]:

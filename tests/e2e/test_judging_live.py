@@ -64,6 +64,8 @@ def test_live_traffic_is_judged_and_estimated_over_http(tmp_path: Path):
         assert server.call("GET", "/api/v1/judgments/stats?hours=-1").status == 400
         shown = podium(server, "judgments", "--stats")
         assert "stands for".upper() in shown.stdout.upper()
+        assert "no model was asked yet" in shown.stderr
+        assert "no judgment is like that" in podium(server, "judgments", "--task", "nobody").stderr
         assert len(json.loads(podium(server, "judgments", "--json", "--criterion", "overall").stdout)["judgments"]) == 5
     finally:
         server.stop()

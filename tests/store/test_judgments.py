@@ -117,6 +117,18 @@ async def test_an_invalid_judgment_has_no_score_and_keeps_the_reply(store: Sqlit
     assert (tally.judgments, tally.invalid, tally.no_ground, tally.sums.n) == (2, 1, 0, 1)
 
 
+async def test_a_verdict_from_the_cache_is_known_as_such(store: SqliteStore):
+    asked = judgment(1)
+    again = judgment(2)
+    again = replace(
+        again, verdict=replace(again.verdict, cached=True, latency_ms=None, input_tokens=0, output_tokens=0)
+    )
+    ruled = judgment(3, judge="rules")
+    ruled = replace(ruled, verdict=replace(ruled.verdict, latency_ms=None, input_tokens=None, output_tokens=None))
+    await store.save_judgments([asked, again, ruled])
+    assert await store.judgments(ALL, Page()) == (ruled, again, asked)
+
+
 async def test_sums_are_those_of_the_rows(store: SqliteStore):
     scored = [(number / 40, 1.0 if number % 4 == 0 else 0.1) for number in range(40)]
     made = [judgment(n, score=score, probability=odds) for n, (score, odds) in enumerate(scored)]

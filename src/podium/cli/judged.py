@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from podium.cli import output
 from podium.cli.evaluation import progress_of
 from podium.cli.session import AsJson, ask, fail, gateway
+from podium.domain.judgment import OVERALL, RULES, STACK
 from podium.errors import InvalidRequest
 
 TEXTS = ("id", "task", "prompt", "expected", "context", "finish")
@@ -101,7 +102,15 @@ def judgments(
         ]
         for one in rows
     ]
-    output.table(columns, shown, empty="nothing was judged; `[judging] enabled = true` in podium.toml begins")
+    output.table(
+        columns, shown, empty=_nothing(filtered=any(one is not None for one in (task, ref, criterion, invalid)))
+    )
+
+
+def _nothing(*, filtered: bool) -> str:
+    if filtered:
+        return "no judgment is like that; without filters `podium judgments` shows the newest"
+    return "nothing was judged; `[judging] enabled = true` in podium.toml begins"
 
 
 def _show_stats(found: Json) -> None:
@@ -121,6 +130,9 @@ def _show_stats(found: Json) -> None:
     for line in _methods(found["estimates"]):
         output.note(line)
     output.say()
+    asked = ("criterion", "judge", "judgments", "invalid", "seconds", "seconds each", "tokens")
+    output.table(asked, by_judge(found["estimates"]), empty="no model was asked yet")
+    output.say()
     costs = [[one["task"], one["judgments"], one["seconds"], one["tokens"]] for one in found["costs"]]
     output.table(("task", "judgments", "seconds of judges", "tokens"), costs, empty="judging cost nothing yet")
     live = found["live"]
@@ -139,6 +151,21 @@ def _show_stats(found: Json) -> None:
     )
     for name, why in live["problems"].items():
         output.note(f"{name}: {why}")
+
+
+def by_judge(estimates: Sequence[Json]) -> list[list[object]]:
+    """What models as judges took, by criterion: their latency and cost over all tasks and versions."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for one in estimates:
+        if one["judge"] in (RULES, STACK, OVERALL):
+            continue
+        row = sums.setdefault((one["criterion"], one["judge"]), [0, 0, 0.0, 0])
+        for at, name in enumerate(("judgments", "invalid", "seconds", "tokens")):
+            row[at] += one[name]
+    return [
+        [*key, many, invalid, seconds, seconds / many if many else None, tokens]
+        for key, (many, invalid, seconds, tokens) in sorted(sums.items())
+    ]
 
 
 def _between(one: Json | None) -> str:

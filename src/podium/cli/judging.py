@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from podium.domain.labels import Labelled
     from podium.services.calibrating import Measured
 
-app = typer.Typer(help="How good answers are, and who may say so.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="How good answers are, and who may say so. `podium judge FILE` is short for `podium judge run FILE`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 class Mapping(StrEnum):
@@ -80,10 +84,14 @@ def calibrate(
     rows = {name: drawn(found, limit, seed) for name, found in rows.items()}
     measured = asyncio.run(_measure(list(rows.values()), judge or ["rules", "stack"], kind, label_pass, seed, as_json))
     saved = asyncio.run(_save(measured, force=force, config=config)) if save else []
-    if plot is not None:
-        _draw(plot, measured, file.name)
-    _show(file, measured, saved, plot, as_json=as_json, asked_to_save=save)
-    if not any(one.figures for one in measured):
+    found = any(one.figures for one in measured)
+    drawn_to = plot if found else None
+    if drawn_to is not None:
+        _draw(drawn_to, measured, file.name)
+    _show(file, measured, saved, drawn_to, as_json=as_json, asked_to_save=save)
+    if plot is not None and not found:
+        output.note(f"{plot} was not written: there is nothing to draw")
+    if not found:
         raise typer.Exit(1)
 
 

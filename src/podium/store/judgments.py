@@ -225,6 +225,7 @@ def _judgment(row: Row[Any]) -> Judgment:
         latency_ms=row.latency_ms,
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
+        cached=row.latency_ms is None and row.input_tokens == 0,  # a judge that was asked took time
     )
     return Judgment(
         id=row.id,
