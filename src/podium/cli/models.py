@@ -104,7 +104,11 @@ def add(
         if made["status"] == Lifecycle.READY:
             output.note(f"another version serves {name!r}; `podium models activate {made['ref']}` adds this one")
     if made["problem"] is not None:
-        raise fail(f"{made['ref']} is registered but not usable: {made['problem']['message']}")
+        raise fail(
+            f"{made['ref']} is registered but not usable: {made['problem']['message']}\n"
+            f"once that is mended, `podium models activate {made['ref']}`; if what was registered is wrong, "
+            f"`podium models retire {made['ref']}` and register it under another version"
+        )
 
 
 async def _add(name: str, order: dict[str, Any]) -> dict[str, Any]:

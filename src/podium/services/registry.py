@@ -262,7 +262,7 @@ def _same_or_conflict(known: ModelVersion, offered: ModelVersion) -> ModelVersio
     if known.facts.digest != offered.facts.digest:
         raise Conflict(
             f"{known.ref} is registered with digest {known.facts.digest}, this one has {offered.facts.digest}; "
-            f"a version never changes, register this one under a new version"
+            f"a version never changes, register this one under a new version{_failed(known)}"
         )
     if dict(known.source.settings) != dict(offered.source.settings) or (
         known.source.provider != offered.source.provider
@@ -270,6 +270,15 @@ def _same_or_conflict(known: ModelVersion, offered: ModelVersion) -> ModelVersio
         raise Conflict(
             f"{known.ref} is registered with {known.source.provider} {dict(known.source.settings)}, this one has "
             f"{offered.source.provider} {dict(offered.source.settings)}; a version never changes, "
-            f"register this one under a new version"
+            f"register this one under a new version{_failed(known)}"
         )
     return known
+
+
+def _failed(known: ModelVersion) -> str:
+    """What to do with a version that was never made ready, as one with a typing error is not."""
+    if known.status is not Lifecycle.REGISTERED:
+        return ""
+    return (
+        f" (without one it gets a name of its own); `podium models retire {known.ref}` ends the one that never worked"
+    )
