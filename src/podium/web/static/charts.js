@@ -129,7 +129,7 @@ export function drawCharts(root) {
 }
 
 function again() {
-  for (const [id, one] of drawn) {
+  for (const [id, one] of [...drawn]) { // a copy: what is drawn again is put back
     one.watch.disconnect();
     one.plot.destroy();
     drawn.delete(id);
