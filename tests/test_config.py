@@ -139,7 +139,7 @@ def test_all_problems_are_reported_at_once(tmp_path):
 
 
 def test_broken_toml_is_reported_with_its_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"podium\.toml: not valid TOML.*line 2"):
+    with pytest.raises(ConfigError, match=r"podium\.toml:2: not valid TOML"):
         read(tmp_path, "[server]\nport = \n")
 
 

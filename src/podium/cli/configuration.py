@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,12 +12,22 @@ from podium.cli import output
 from podium.cli.session import AsJson, ConfigFile, ask, fail
 from podium.errors import ConfigError
 
+if TYPE_CHECKING:
+    from podium.config import Config
+
 app = typer.Typer(help="Check the configuration and print its schema.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
-def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Read the configuration as the server would; exit 1 with every problem, its file and line."""
+def check(
+    config: ConfigFile = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are problems, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read the configuration as the server would; exit 1 with every problem, its file and line.
+
+    Files that it names must be there. Names that nothing has, declared or on record in this home, are warnings.
+    """
     from podium.config import load  # noqa: PLC0415 - keeps `podium --help` fast
 
     try:
@@ -25,13 +36,40 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
         if as_json:
             output.emit_json({"ok": False, "problems": error.details.get("problems", [error.message])})
         raise fail(error.message) from None
+    problems, warnings = _advised(found)
+    bad = problems + (warnings if strict else [])
     if as_json:
-        output.emit_json({"ok": True, "file": str(found.file) if found.file else None, "config": _plain(found)})
+        whole = {"file": str(found.file) if found.file else None, "config": _plain(found)}
+        output.emit_json({"ok": not bad, "problems": problems, "warnings": warnings, **whole})
+    for warning in warnings:
+        output.note(warning)
+    if bad:
+        raise fail("\n".join(problems) if problems else f"{len(warnings)} warnings, and --strict")
+    if as_json:
         return
     where = str(found.file) if found.file else f"no file in {found.home}; the defaults apply"
     output.say(f"ok: {where}")
     output.facts({"listens on": f"{found.server.host}:{found.server.port}", "home": str(found.home)})
     output.facts({"models": sorted(found.models), "tasks": sorted(found.tasks)})
+
+
+def _advised(found: Config) -> tuple[list[str], list[str]]:
+    """What else is to be said, with its place: problems, warnings."""
+    import os  # noqa: PLC0415 - keeps `podium --help` fast
+    from importlib.metadata import entry_points  # noqa: PLC0415 - same
+
+    from podium.config.advice import Known, advice, located  # noqa: PLC0415 - same
+    from podium.store.recorded_names import recorded_names  # noqa: PLC0415 - same
+
+    names = recorded_names(found.database)
+    known = Known(**names, recorded=True) if names is not None else Known()
+    installed = {point.name for point in entry_points(group="podium.providers")}
+    known = dataclasses.replace(known, providers=known.providers | installed)
+    said = advice(found, known, os.environ)
+    return (
+        [located(one, found) for one in said.problems],
+        [located(one, found, "warning: ") for one in said.warnings],
+    )
 
 
 def _plain(found: object) -> object:

@@ -74,7 +74,8 @@ def load(
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from error
+        wrong = _syntax(name, str(error))
+        raise ConfigError(wrong, details={"problems": [wrong]}) from error
 
     origins: dict[tuple[str, ...], str] = {}
     problems = _apply_environment(table, environ, origins)
@@ -164,6 +165,14 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: object) -> None:
         if not isinstance(node, dict):
             return
     node[path[-1]] = value
+
+
+def _syntax(name: str, error: str) -> str:
+    """``file:line: not valid TOML: …``."""
+    at = re.search(r" \(at line (\d+), column (\d+)\)$", error)
+    if at is None:
+        return f"{name}: not valid TOML: {error}"
+    return f"{name}:{at[1]}: not valid TOML: {error[: at.start()]} (column {at[2]})"
 
 
 def _located(problem: Problem, name: str, text: str, origins: Mapping[tuple[str, ...], str]) -> str:
