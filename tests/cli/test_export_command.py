@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -349,7 +348,6 @@ def test_a_disk_that_is_full_leaves_nothing_behind(filled, tmp_path, kind):
     out = tmp_path / f"x.{kind}"
     done = subprocess.run(
         [sys.executable, "-c", FULL, "export", "--format", kind, "--out", str(out)],
-        env={name: value for name, value in os.environ.items() if not name.startswith("COV")},  # its file is cut, too
         check=False,
         capture_output=True,
         text=True,
