@@ -29,9 +29,11 @@ def _asking(request: Request) -> Principal:
     return getattr(request.state, "principal", None) or OWNER
 
 
+MOST = 2**53 - 1
+"""The largest whole number that every reader of JSON can hold, and the record as well."""
 ServicesDep = Annotated[Services, Depends(_services)]
 Actor = Annotated[str, Depends(_actor)]
 Asking = Annotated[Principal, Depends(_asking)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Offset = Annotated[int, Query(ge=0)]
+Offset = Annotated[int, Query(ge=0, le=MOST)]
 Many = Annotated[list[str] | None, Query()]

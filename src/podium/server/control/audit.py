@@ -15,7 +15,7 @@ from podium.domain.audit import AuditFilter, AuditRow, Head, Phase
 from podium.errors import InvalidRequest
 from podium.ports import Page
 from podium.server import views
-from podium.server.control.access import Limit, Offset, ServicesDep
+from podium.server.control.access import MOST, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
 from podium.services.plane import Services
 
@@ -46,7 +46,7 @@ async def list_actions(
 @router.get("/verify", responses=errors(e400="a parameter is wrong"))
 async def verify(
     services: ServicesDep,
-    row: Annotated[int | None, Query(ge=1, description="number of a row whose hash somebody noted")] = None,
+    row: Annotated[int | None, Query(ge=1, le=MOST, description="number of a row whose hash somebody noted")] = None,
     hash: Annotated[str | None, Query(description="that hash")] = None,  # noqa: A002 - the name in the address
 ) -> views.Json:
     """Compute the chain anew from the first row; names the first row that is wrong, and rows missing at the end."""
@@ -75,7 +75,7 @@ async def verify(
 )
 async def export(
     services: ServicesDep,
-    after: Annotated[int, Query(ge=0, description="rows with greater numbers")] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST, description="rows with greater numbers")] = 0,
 ) -> StreamingResponse:
     """Every row as a line of JSON with its hash, and a last line that tells the end; checked by `podium audit verify`."""
     head = await services.audit_log.audit_head()

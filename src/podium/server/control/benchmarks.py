@@ -13,6 +13,7 @@ from podium.errors import PodiumError
 from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Limit, ServicesDep
+from podium.server.control.described import errors
 from podium.services.benchmark import Part, Progress
 
 router = APIRouter(tags=["benchmarks"], prefix="/benchmarks")
@@ -98,7 +99,7 @@ def _suites(services: ServicesDep) -> tuple[list[views.Json], dict[str, str]]:
     return found, problems
 
 
-@router.post("/runs", status_code=202)
+@router.post("/runs", status_code=202, responses=errors(e404="there is no such suite or version"))
 async def start_run(body: RunBody, services: ServicesDep) -> views.Json:
     """Start measuring; poll the run for progress. Answers that are there already are kept unless ``fresh``."""
     library, wanted = services.benchmarks.suites, body.suite
@@ -112,19 +113,19 @@ async def start_run(body: RunBody, services: ServicesDep) -> views.Json:
     return progress_view(started)
 
 
-@router.get("/runs/{run_id}")
+@router.get("/runs/{run_id}", responses=errors(e404="there is no such run"))
 async def show_run(run_id: str, services: ServicesDep) -> views.Json:
     """Progress of a run, or its result."""
     return progress_view(await services.benchmarks.progress(run_id))
 
 
-@router.delete("/runs/{run_id}")
+@router.delete("/runs/{run_id}", responses=errors(e404="there is no such run"))
 async def cancel_run(run_id: str, services: ServicesDep) -> views.Json:
     """Stop a run; what it measured stays."""
     return progress_view(await services.benchmarks.cancel(run_id))
 
 
-@router.get("/runs/{run_id}/items")
+@router.get("/runs/{run_id}/items", responses=errors(e404="there is no such run"))
 async def list_results(run_id: str, services: ServicesDep) -> views.Json:
     """Every graded answer of a run's versions to its suite."""
     return {"items": [result_view(result) for result in await services.benchmarks.results(run_id)]}

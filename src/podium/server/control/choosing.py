@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.model import Capability
 from podium.server import views
-from podium.server.control.access import ServicesDep
+from podium.server.control.access import MOST, ServicesDep
 from podium.server.control.described import errors
 from podium.server.criteria import read_criteria
 
@@ -22,7 +22,7 @@ class ChooseBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     criteria: dict[str, Any] | None = Field(default=None, description="as in the header x-podium-criteria")
     needs: list[Capability] = Field(default=[Capability.CHAT], description="capabilities; chat by default")
-    size: int = Field(default=0, ge=0, description="bytes of its body")
+    size: int = Field(default=0, ge=0, le=MOST, description="bytes of its body")
 
 
 @router.post("/tasks/{task}/choose", responses=errors(e422="no version passes the limits; `details` says why, each"))

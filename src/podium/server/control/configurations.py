@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.audit import AppliedConfig
 from podium.ports import Page
 from podium.server import views
-from podium.server.control.access import Actor, Limit, Offset, ServicesDep
+from podium.server.control.access import MOST, Actor, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
 
 router = APIRouter(tags=["configuration"], prefix="/config")
@@ -20,7 +20,7 @@ class RestoreBody(BaseModel):
     """Which one."""
 
     model_config = ConfigDict(extra="forbid")
-    number: int = Field(description="as the history has it")
+    number: int = Field(ge=1, le=MOST, description="as the history has it")
     force: bool = Field(default=False, description="also when the file was changed and not read again; a copy is kept")
 
 
@@ -32,7 +32,7 @@ async def list_configurations(services: ServicesDep, limit: Limit = 50, offset: 
 
 
 @router.get("/history/{number}", responses=errors(e404="there is no such configuration"))
-async def show_configuration(number: int, services: ServicesDep) -> views.Json:
+async def show_configuration(number: Annotated[int, Path(ge=1, le=MOST)], services: ServicesDep) -> views.Json:
     """One of them with its text, from which what looks like a secret was left out."""
     found = await services.configurations.find(number)
     return {**view(found), "content": found.content}
@@ -41,8 +41,10 @@ async def show_configuration(number: int, services: ServicesDep) -> views.Json:
 @router.get("/diff", responses=errors(e404="there is no such configuration"))
 async def compare_configurations(
     services: ServicesDep,
-    a: Annotated[int, Query(description="number of the earlier one")],
-    b: Annotated[int | None, Query(description="number of the later one; left out: the file as it is now")] = None,
+    a: Annotated[int, Query(ge=1, le=MOST, description="number of the earlier one")],
+    b: Annotated[
+        int | None, Query(ge=1, le=MOST, description="number of the later one; left out: the file as it is now")
+    ] = None,
 ) -> views.Json:
     """What was changed from one to another, as a unified diff; empty when nothing was."""
     return {"a": a, "b": b, "diff": await services.configurations.compare(a, b)}

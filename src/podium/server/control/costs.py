@@ -16,6 +16,7 @@ from podium.domain.unmeasured import NO_ENERGY
 from podium.errors import InvalidRequest, StoreError
 from podium.server import cost_views, views
 from podium.server.control.access import Asking, ServicesDep
+from podium.server.control.described import errors
 from podium.services.cost_profiles import Look
 from podium.services.plane import Services
 
@@ -29,7 +30,7 @@ Everything = Annotated[bool, Query(description="Also operations whose answer no 
 Window = Annotated[float | None, Query(ge=3_600, le=31_536_000, description="Seconds; left out: an hour or a day.")]
 
 
-@router.get("")
+@router.get("", responses=errors(e404="there is no such version"))
 async def costs(
     services: ServicesDep,
     since: Moment = None,
@@ -86,7 +87,7 @@ async def key_costs(services: ServicesDep, principal: Asking, since: Moment = No
     return {"since": since, "until": until, "keys": spent}
 
 
-@router.get("/compare")
+@router.get("/compare", responses=errors(e404="there is no such version"))
 async def compare_costs(
     services: ServicesDep,
     a: Annotated[
@@ -117,7 +118,7 @@ async def compare_costs(
     return asdict(await services.cost_profiles.compare(first.ref, second.ref, look))
 
 
-@router.get("/trends")
+@router.get("/trends", responses=errors(e404="there is no such version"))
 async def cost_trends(
     services: ServicesDep,
     since: Moment = None,

@@ -23,7 +23,8 @@ from podium.domain.swap import Event
 from podium.errors import InvalidRequest, Overloaded, StoreError
 from podium.ports import Page
 from podium.server import views
-from podium.server.control.access import Limit, Many, ServicesDep
+from podium.server.control.access import MOST, Limit, Many, ServicesDep
+from podium.server.control.described import errors
 from podium.services.plane import Services
 from podium.services.webhook_courier import HookView
 
@@ -34,7 +35,7 @@ BATCH = 200
 MOST_STREAMS = 64
 STALL_S = 60.0
 """A reader that takes nothing for this long is cut off; it can come back with ``Last-Event-ID``."""
-After = Annotated[int | None, Query(ge=0)]
+After = Annotated[int | None, Query(ge=0, le=MOST)]
 
 
 class LiveResponse(StreamingResponse):
@@ -157,7 +158,7 @@ async def list_webhooks(services: ServicesDep) -> views.Json:
     return {"webhooks": [_webhook(item) for item in await services.webhooks.views()]}
 
 
-@router.post("/webhooks/{name}/test")
+@router.post("/webhooks/{name}/test", responses=errors(e404="there is no such webhook"))
 async def test_webhook(name: str, services: ServicesDep) -> views.Json:
     """Call a webhook once with an event of kind ``webhook.test``; a call that fails is a result with ``ok: false``."""
     event = Event(kind="webhook.test", at=services.clock.now(), subject=name)

@@ -13,7 +13,7 @@ from podium.domain.execution import Execution, ExecutionFilter, ExecutionState
 from podium.errors import InvalidRequest, PodiumError, StoreError
 from podium.ports import Page
 from podium.server import views
-from podium.server.control.access import Limit, Offset, ServicesDep
+from podium.server.control.access import MOST, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
 from podium.services.plane import Services
 
@@ -23,7 +23,7 @@ SWAPS = 1000
 MOST_CHANGES = 1000
 AT_ONCE = 50
 """Changes of a batch before others get their turn on the event loop."""
-After = Annotated[int | None, Query(ge=0)]
+After = Annotated[int | None, Query(ge=0, le=MOST)]
 
 
 class StartBody(BaseModel):

@@ -14,6 +14,7 @@ from starlette.types import Send
 from podium.errors import InvalidRequest, StoreError
 from podium.ports import Window
 from podium.server.control.access import ServicesDep
+from podium.server.control.described import errors
 
 router = APIRouter(tags=["export"])
 STALL_S = 60.0
@@ -42,7 +43,10 @@ class _Lines(StreamingResponse):
 @router.get(
     "/export",
     response_class=Response,
-    responses={200: {"content": {"application/x-ndjson": {}}, "description": "one JSON object a line"}},
+    responses={
+        200: {"content": {"application/x-ndjson": {}}, "description": "one JSON object a line"},
+        **errors(e404="nothing is on record for this choice"),
+    },
 )
 async def export(
     services: ServicesDep,

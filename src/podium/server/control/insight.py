@@ -17,6 +17,7 @@ from podium.ports import Page, Sought
 from podium.server import cost_views, views
 from podium.server.control import alerts, charges, feedback, learning
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
+from podium.server.control.described import errors
 from podium.server.control.guard import authorise
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
@@ -56,7 +57,7 @@ async def list_decisions(
     return {"decisions": [{"request_id": d.request_id, **views.attempt(d, o)} for d, o in found]}
 
 
-@router.get("/decisions/{request_id}")
+@router.get("/decisions/{request_id}", responses=errors(e404="there is no such request on record"))
 async def explain(request_id: str, services: ServicesDep) -> views.Json:
     """Why a request was served as it was, attempt by attempt, candidate by candidate."""
     failed = await _flushed(services)

@@ -15,6 +15,7 @@ from podium.domain.model import Lifecycle
 from podium.errors import Conflict, InvalidRequest, NotFound
 from podium.server import views
 from podium.server.control.access import ServicesDep
+from podium.server.control.described import errors
 from podium.services.plane import Services
 
 router = APIRouter(tags=["instances"])
@@ -67,7 +68,10 @@ async def list_queues(services: ServicesDep) -> views.Json:
     return {"queues": [views.queue(view) for view in services.pool.queues()]}
 
 
-@router.post("/instances")
+@router.post(
+    "/instances",
+    responses=errors(e404="there is no such version", e409="it is retired", e503="there is no room for it"),
+)
 async def load_instance(body: LoadBody, services: ServicesDep) -> views.Json:
     """Load a version and do one forward pass; returns when it is warm."""
     version = services.registry.resolve(body.ref)
@@ -77,7 +81,7 @@ async def load_instance(body: LoadBody, services: ServicesDep) -> views.Json:
     return {"ref": version.ref, "load_s": took}
 
 
-@router.delete("/instances/{spec}")
+@router.delete("/instances/{spec}", responses=errors(e404="there is no such version, or it is not loaded"))
 async def unload_instance(spec: str, services: ServicesDep) -> views.Json:
     """Drain and stop; returns when its process is gone."""
     version = services.registry.resolve(spec)
@@ -86,7 +90,7 @@ async def unload_instance(spec: str, services: ServicesDep) -> views.Json:
     return {"ref": version.ref, "unloaded": True}
 
 
-@router.post("/instances/{spec}/pin")
+@router.post("/instances/{spec}/pin", responses=errors(e404="there is no such version", e409="it is retired"))
 async def pin_instance(spec: str, body: PinBody, services: ServicesDep) -> views.Json:
     """Keep a version from being evicted, or allow it again. Kept over restarts."""
     version = services.registry.resolve(spec)
@@ -95,13 +99,13 @@ async def pin_instance(spec: str, body: PinBody, services: ServicesDep) -> views
     return {"ref": version.ref, "pinned": body.pinned}
 
 
-@router.get("/instances/{spec}/directive")
+@router.get("/instances/{spec}/directive", responses=errors(e404="there is no such version"))
 async def show_directive(spec: str, services: ServicesDep) -> views.Json:
     """The standing orders for a version."""
     return _view(services, services.registry.resolve(spec).ref)
 
 
-@router.put("/instances/{spec}/directive")
+@router.put("/instances/{spec}/directive", responses=errors(e404="there is no such version", e409="it is retired"))
 async def set_directive(spec: str, body: DirectiveBody, services: ServicesDep) -> views.Json:
     """Change the standing orders for a version. Kept over restarts."""
     version = services.registry.resolve(spec)

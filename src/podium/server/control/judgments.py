@@ -20,6 +20,7 @@ from podium.errors import InvalidRequest
 from podium.ports import JudgmentFilter, Page
 from podium.server import views
 from podium.server.control.access import Limit, Offset, ServicesDep
+from podium.server.control.described import errors
 from podium.services.judging.pipeline import Judging, Ruling
 
 router = APIRouter(tags=["judging"])
@@ -55,7 +56,7 @@ class JudgeBody(BaseModel):
     )
 
 
-@router.post("/judge")
+@router.post("/judge", responses=errors(e404="there is no such judge or criterion"))
 async def judge(body: JudgeBody, services: ServicesDep) -> views.Json:
     """Judge answers by criteria: rules, and a model where one can. Results come in the order of the items."""
     if (body.item is None) is (body.items is None):

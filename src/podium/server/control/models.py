@@ -13,6 +13,7 @@ from podium.errors import PodiumError
 from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Actor, Limit, Many, Offset, ServicesDep
+from podium.server.control.described import errors
 from podium.services.onboarding import Registration
 from podium.services.plane import Services
 
@@ -93,7 +94,7 @@ async def list_models(
     return {"models": [_view(services, version.ref) for version in found], "total": total}
 
 
-@router.post("/models", status_code=201)
+@router.post("/models", status_code=201, responses=errors(e409="another version has this name"))
 async def add_model(body: ModelBody, services: ServicesDep, actor: Actor, response: Response) -> views.Json:
     """Register a version; validate and activate it unless told otherwise. 200 when it was there already."""
     settings = MappingProxyType(dict(body.source.settings))
@@ -120,7 +121,7 @@ def _problem(error: PodiumError | None) -> views.Json | None:
     return {"message": error.message, "code": error.code, "fault": error.fault} if error else None
 
 
-@router.get("/models/{spec}")
+@router.get("/models/{spec}", responses=errors(e404="there is no such version"))
 async def show_model(spec: str, services: ServicesDep) -> views.Json:
     """One version with its history of lifecycle changes. ``spec``: name@version, name or alias."""
     version = services.registry.resolve(spec)
@@ -128,7 +129,10 @@ async def show_model(spec: str, services: ServicesDep) -> views.Json:
     return {**_view(services, version.ref), "transitions": [views.transition(item) for item in transitions]}
 
 
-@router.post("/models/{spec}/activate")
+@router.post(
+    "/models/{spec}/activate",
+    responses=errors(e404="there is no such version", e409="it cannot, from the state it is in"),
+)
 async def activate_model(spec: str, services: ServicesDep, actor: Actor, body: ReasonBody | None = None) -> views.Json:
     """Make a version selectable; validates it first if nobody has."""
     ref = services.registry.resolve(spec).ref
@@ -136,13 +140,19 @@ async def activate_model(spec: str, services: ServicesDep, actor: Actor, body: R
     return _view(services, ref)
 
 
-@router.post("/models/{spec}/deprecate")
+@router.post(
+    "/models/{spec}/deprecate",
+    responses=errors(e404="there is no such version", e409="it cannot, from the state it is in"),
+)
 async def deprecate_model(spec: str, services: ServicesDep, actor: Actor, body: ReasonBody | None = None) -> views.Json:
     """No longer selectable, kept warm for rollback."""
     return await _retreat(spec, Lifecycle.DEPRECATED, services, actor, body)
 
 
-@router.post("/models/{spec}/retire")
+@router.post(
+    "/models/{spec}/retire",
+    responses=errors(e404="there is no such version", e409="it cannot, from the state it is in"),
+)
 async def retire_model(spec: str, services: ServicesDep, actor: Actor, body: ReasonBody | None = None) -> views.Json:
     """The end of a version; its record stays."""
     view = await _retreat(spec, Lifecycle.RETIRED, services, actor, body)
@@ -158,7 +168,7 @@ async def _retreat(spec: str, after: Lifecycle, services: Services, actor: str, 
     return _view(services, ref)
 
 
-@router.put("/aliases/{alias}")
+@router.put("/aliases/{alias}", responses=errors(e404="there is no such model, or no such alias to remove"))
 async def set_alias(alias: str, body: AliasBody, services: ServicesDep) -> views.Json:
     """Let an alias stand for a model name or a version, or remove it."""
     await services.registry.set_alias(alias, body.target)

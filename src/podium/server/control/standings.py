@@ -14,6 +14,7 @@ from podium.errors import PodiumError
 from podium.server import views
 from podium.server.control import learning
 from podium.server.control.access import ServicesDep
+from podium.server.control.described import errors
 from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
@@ -21,7 +22,7 @@ Task = Annotated[str | None, Query(description="Of this task only.")]
 Most = Annotated[int, Query(ge=1, le=200, description="Tasks at most, the busiest first.")]
 
 
-@router.get("/leaderboard")
+@router.get("/leaderboard", responses=errors(e404="there is no such task"))
 async def leaderboard(services: ServicesDep, task: Task = None, limit: Most = 20) -> views.Json:
     """Tasks, the busiest first, with their versions, the best first: quality, latency, energy and success as they were
     lately with 90 % intervals, and the share of the traffic of the last 24 hours.

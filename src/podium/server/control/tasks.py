@@ -68,7 +68,7 @@ async def list_tasks(services: ServicesDep) -> views.Json:
     return {"tasks": [_view(services, spec) for spec in specs]}
 
 
-@router.get("/tasks/{task}")
+@router.get("/tasks/{task}", responses=errors(e404="there is no such task"))
 async def show_task(task: str, services: ServicesDep) -> views.Json:
     """One task: criteria, binding, what each version showed, what is known of it, what keeps it from learning."""
     spec = services.tasks.get(task)
@@ -133,7 +133,10 @@ async def swap_task(task: str, body: SwapBody, services: ServicesDep, actor: Act
     return JSONResponse(rollout_views.rollout(begun).model_dump(mode="json", by_alias=True), status_code=202)
 
 
-@router.post("/tasks/{task}/rollback")
+@router.post(
+    "/tasks/{task}/rollback",
+    responses=errors(e404="there is no such task", e409="it has no predecessor, or is being swapped"),
+)
 async def rollback_task(task: str, services: ServicesDep, actor: Actor, body: RollbackBody | None = None) -> views.Json:
     """Go back to the version that served before."""
     services.tasks.get(task)
