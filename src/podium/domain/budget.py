@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 EACH = "*"
 """As a subject: every key, task or provider has the budget for itself."""
@@ -100,8 +101,7 @@ class Used:
                 return self.microusd
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What an operation may use. Not ``known``: a guess, because nothing is known of operations like it."""
 
     amount: int

@@ -9,6 +9,7 @@ from podium.errors import PodiumError
 from podium.ports import Page
 from podium.runtime.foundation import Foundation
 from podium.runtime.serving import Serving
+from podium.services.admission import Admission
 from podium.services.budgeting import Budgeting
 
 RECENT = 500
@@ -38,8 +39,8 @@ def budgeting(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Budg
     base.hosted.budgets = lambda: tuple(made.ledger.budgets.values())
     made.changed = base.policy.refresh
     serving.onboarding.gate, serving.onboarding.budgeting = base.hosted, made
-    serving.gateway.estimates = made.estimates
-    serving.gateway.budgeting = serving.background.budgeting = serving.answers.budgeting = made
+    serving.gateway.admission = Admission(made)
+    serving.background.budgeting = serving.answers.budgeting = made
     return made
 
 

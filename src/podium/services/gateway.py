@@ -22,9 +22,9 @@ from podium.domain.task import DEFAULT_TASK, Classification, Criteria
 from podium.errors import NotFound, OverBudget, Overloaded, PodiumError, ProviderError, ProviderUnreachable
 from podium.ports import Call, Clock, Deadlines, Reply
 from podium.services import wire
+from podium.services.admission import Admission, Held
 from podium.services.attempt import Attempt, cause_of
-from podium.services.budgeting import NOTHING, Budgeting, Reservation
-from podium.services.budgeting.estimates import Estimates, input_tokens, used_by
+from podium.services.budgeting import NOTHING
 from podium.services.classifier import TaskClassifier
 from podium.services.costing import Prices
 from podium.services.exploring import Explorer
@@ -97,9 +97,7 @@ class Gateway:
         """Who is shown finished answers, if they want them."""
         self.tracking: Tracking | None = None
         self.tracing: Tracing | None = None
-        self.budgeting: Budgeting | None = None
-        self.estimates = Estimates()
-        """What answers are expected to take."""
+        self.admission: Admission | None = None
         self.prices: Prices | None = None
         self.key_costs: KeyCosts | None = None
 
@@ -257,19 +255,14 @@ class Gateway:
                 lease.release()
             outcome = attempt.outcome()
             held.ended(outcome, used=attempt.used)
-            if head.allowance is not None:
-                head.allowance.spent(used_by(outcome.cost).tokens if attempt.used else 0)
             self._record(head, decision, outcome, keeping)
 
-    async def _admit(self, head: RequestHead, decision: Decision, version: ModelVersion) -> Reservation:
+    async def _admit(self, head: RequestHead, decision: Decision, version: ModelVersion) -> Held:
         """Reserve what the attempt may use. Of a refusal there is a record only where another attempt follows it."""
-        if head.allowance is not None:
-            need = self.estimates.output(head, decision.choice.task, version.ref)
-            head.allowance.take(input_tokens(head.size), need.amount, known=need.known)
-        if self.budgeting is None or not self.budgeting.limited:
+        if self.admission is None:
             return NOTHING
         try:
-            return await self.budgeting.admit(head, decision.choice.task, version, decision.id)
+            return await self.admission.admit(head, decision.choice.task, version, decision.id)
         except OverBudget as error:
             if error.elsewhere:
                 refused = Attempt(decision, head, self._clock)

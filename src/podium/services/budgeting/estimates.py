@@ -29,6 +29,10 @@ FEWEST = 5
 MOST_TASKS = 4_000
 
 
+_TOKENS = Unit.TOKENS
+"""A member of an enum costs a look-up."""
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -77,11 +81,11 @@ class Estimates:
         for outcome in outcomes:
             if not outcome.success:
                 continue
-            used = used_by(outcome.cost)
+            cost = outcome.cost
             figures = (
-                ("output", outcome.cost.output_tokens),
-                ("compute", used.compute_ms),
-                ("energy", used.energy_mj),
+                ("output", cost.output_tokens),
+                ("compute", used_of(cost, Unit.COMPUTE)),
+                ("energy", used_of(cost, Unit.ENERGY)),
             )
             self._learn(outcome.task, outcome.ref, figures)
 
@@ -98,18 +102,15 @@ class Estimates:
 
     def need(self, unit: Unit, head: RequestHead, task: str, version: ModelVersion) -> Need:
         """What a request to a version may use of a unit."""
-        match unit:
-            case Unit.COMPUTE:
-                return self._usual("compute", task, version.ref, GUESS_COMPUTE_MS)
-            case Unit.ENERGY:
-                return self._usual("energy", task, version.ref, GUESS_ENERGY_MJ)
-            case Unit.TOKENS:
-                output = self.output(head, task, version.ref)
-                return Need(input_tokens(head.size) + output.amount, output.known)
-            case Unit.MONEY:
-                output = self.output(head, task, version.ref)
-                # known, even where tokens are guessed: money that may not be there is not spent
-                return Need(self._cost(version, input_tokens(head.size), output.amount))
+        if unit is _TOKENS:
+            amount, known = self.output(head, task, version.ref)
+            return Need(input_tokens(head.size) + amount, known)
+        if unit is Unit.COMPUTE:
+            return self._usual("compute", task, version.ref, GUESS_COMPUTE_MS)
+        if unit is Unit.ENERGY:
+            return self._usual("energy", task, version.ref, GUESS_ENERGY_MJ)
+        # money: known, even where tokens are guessed, for money that may not be there is not spent
+        return Need(self._cost(version, input_tokens(head.size), self.output(head, task, version.ref).amount))
 
     def behind(self, unit: Unit, task: str, version: ModelVersion) -> Need:
         """What work in the background may use of a unit."""
@@ -137,7 +138,7 @@ class Estimates:
         if head.endpoint is Endpoint.EMBEDDING:
             return Need(0)
         if head.max_tokens is not None:
-            return Need(head.max_tokens * _choices(head))
+            return Need(head.max_tokens * _choices(head) if "n" in head.fields else head.max_tokens)
         return self._usual("output", task, ref, GUESS_OUTPUT)
 
     def _usual(self, figure: str, task: str, ref: str, guess: int) -> Need:
@@ -182,18 +183,19 @@ def input_tokens(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
-def used_by(cost: Cost) -> Used:
-    """What a cost says in the amounts of budgets. Compute is processor and GPU time, or else the time the answer took."""
-    compute = [part for part in (cost.cpu_ms, cost.gpu_ms) if part is not None]
-    tokens = cost.output_tokens
-    if tokens is not None:
-        tokens += cost.input_tokens or 0
-    return Used(
-        tokens=tokens,
-        compute_ms=math.ceil(sum(compute) if compute else cost.wall_ms),
-        energy_mj=None if cost.energy_mwh is None else math.ceil(cost.energy_mwh * 3600.0),
-        microusd=cost.price_microusd,
-    )
+def used_of(cost: Cost, unit: Unit) -> int | None:
+    """What a cost says in the amount of a unit; ``None``: nobody could tell. Compute is processor and GPU time, or else
+    the time the answer took.
+    """
+    if unit is _TOKENS:
+        return None if cost.output_tokens is None else cost.output_tokens + (cost.input_tokens or 0)
+    if unit is Unit.MONEY:
+        return cost.price_microusd
+    if unit is Unit.ENERGY:
+        return None if cost.energy_mwh is None else math.ceil(cost.energy_mwh * 3600.0)
+    if cost.cpu_ms is None and cost.gpu_ms is None:
+        return math.ceil(cost.wall_ms)
+    return math.ceil((cost.cpu_ms or 0.0) + (cost.gpu_ms or 0.0))
 
 
 def _choices(head: RequestHead) -> int:

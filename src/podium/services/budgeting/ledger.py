@@ -5,7 +5,7 @@ Owns the accounts. Whoever changes one notes it in ``dirty``; somebody else writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
 
 from podium.core.budget import Account, Refusal
@@ -65,11 +65,10 @@ class Ledger:
         found: list[Account] = []
         for place, named, each in self._used:
             subject = subjects.all[place]
-            names = named.get(subject)
-            if names is not None:
-                found += [self.account(name, subject, now) for name in names]
-            if each:
-                found += [self.account(name, subject, now) for name in each]
+            for name in named.get(subject, ()):
+                found.append(self.account(name, subject, now))  # noqa: PERF401 - a comprehension for one costs more
+            for name in each:
+                found.append(self.account(name, subject, now))  # noqa: PERF401 - as above
         return found
 
     def account(self, name: str, subject: str, now: float) -> Account:
@@ -129,13 +128,14 @@ class Ledger:
 
 
 def fitting(
-    accounts: Iterable[Account], needs: Mapping[Unit, Need], *, low: bool
-) -> tuple[list[tuple[Account, int]], tuple[Account, Refusal] | None]:
-    """What to reserve in each account; or the one that has no room, and why. Reserves nothing."""
+    accounts: Iterable[Account], need_of: Callable[[Unit], Need], *, low: bool
+) -> tuple[list[tuple[Account, int]], tuple[Account, Refusal, Need] | None]:
+    """What to reserve in each account; or the one that has no room, why, and for what. Reserves nothing."""
     parts: list[tuple[Account, int]] = []
     for account in accounts:
-        room = account.room(needs[account.budget.unit], low=low)
+        need = need_of(account.budget.unit)
+        room = account.room(need, low=low)
         if isinstance(room, Refusal):
-            return [], (account, room)
+            return [], (account, room, need)
         parts.append((account, room))
     return parts, None

@@ -36,13 +36,14 @@ from podium.domain.request import RequestHead
 from podium.domain.swap import Event
 from podium.errors import Conflict, NotFound, StoreError
 from podium.ports import BudgetStore, Clock
-from podium.services.budgeting.estimates import Estimates, spent_of, used_by, used_of_answer
+from podium.services.budgeting.estimates import Estimates, spent_of, used_of, used_of_answer
 from podium.services.budgeting.ledger import Ledger, fitting
 from podium.services.budgeting.words import event, refused
 from podium.services.openings import zone
 
 ASKED = frozenset({Cause.REQUEST, Cause.RETRY, Cause.CANARY})
 """What counts for the task of a client's request."""
+_MONEY = Unit.MONEY
 LOW = 2
 """The priority that is deferred."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
@@ -65,7 +66,7 @@ class Reservation:
         """It ended and used that; of what is not known the reservation counts, but never as energy."""
         parts, self._parts = self._parts, []
         if parts and self._budgeting is not None:
-            self._budgeting.settled(parts, self.ids, used)
+            self._budgeting.settled(parts, self.ids, used.of)
 
     def release(self) -> None:
         """It used nothing."""
@@ -75,11 +76,12 @@ class Reservation:
 
     def ended(self, outcome: Outcome, *, used: bool) -> None:
         """An attempt ended; ``used`` is false where it never got to a model, or was turned away."""
-        if self._parts:
-            if used:
-                self.settle(used_by(outcome.cost))
-            else:
-                self.release()
+        if not used:
+            self.release()
+        elif self._budgeting is not None and self._parts:
+            parts, self._parts = self._parts, []
+            cost = outcome.cost
+            self._budgeting.settled(parts, self.ids, lambda unit: used_of(cost, unit))
 
 
 NOTHING = Reservation(None)
@@ -129,11 +131,9 @@ class Budgeting:
         accounts = self.ledger.touching(subjects, self._clock.now())
         if not accounts:
             return NOTHING
-        needs = {
-            unit: self.estimates.need(unit, head, task, version)
-            for unit in dict.fromkeys(account.budget.unit for account in accounts)
-        }
-        return await self._hold(operation_id, accounts, needs, low=head.priority >= LOW)
+        need = self.estimates.need
+        made, lasting = self._hold(accounts, lambda unit: need(unit, head, task, version), low=head.priority >= LOW)
+        return await self._keep(operation_id, made, lasting) if lasting else made
 
     async def behind(self, operation_id: str, who: str, task: str, version: ModelVersion) -> Reservation:
         """As ``admit``, for work in the background, which has low priority: ``who`` does it, for ``task``."""
@@ -168,20 +168,24 @@ class Budgeting:
         Raises ``OverBudget``, and ``StoreError`` when money cannot be reserved durably.
         """
         accounts = self.ledger.touching(subjects, self._clock.now())
-        known = {unit: needs.get(unit, Need(1, known=False)) for unit in Unit}
-        return await self._hold(operation_id, accounts, known, low=low)
+        made, lasting = self._hold(accounts, lambda unit: needs.get(unit, Need(1, known=False)), low=low)
+        return await self._keep(operation_id, made, lasting) if lasting else made
 
-    async def _hold(
-        self, operation_id: str, accounts: list[Account], needs: Mapping[Unit, Need], *, low: bool
-    ) -> Reservation:
-        parts, refusal = fitting(accounts, needs, low=low)
+    def _hold(
+        self, accounts: list[Account], need_of: Callable[[Unit], Need], *, low: bool
+    ) -> tuple[Reservation, list[tuple[Account, int]]]:
+        """Reserve in all of them. Second, what must be on disk before the call."""
+        parts, refusal = fitting(accounts, need_of, low=low)
         if refusal is not None:
-            raise self._refuse(*refusal, needs)
-        for account, amount in parts:
-            account.reserved += amount
-        lasting = [(account, amount) for account, amount in parts if account.budget.unit is Unit.MONEY and amount]
-        if not lasting:
-            return Reservation(self, parts)
+            raise self._refuse(*refusal)
+        lasting = []
+        for part in parts:
+            part[0].reserved += part[1]
+            if part[1] and part[0].budget.unit is _MONEY:
+                lasting.append(part)
+        return Reservation(self, parts), lasting
+
+    async def _keep(self, operation_id: str, made: Reservation, lasting: list[tuple[Account, int]]) -> Reservation:
         now = self._clock.now()
         rows = [
             HeldRow(
@@ -194,7 +198,7 @@ class Budgeting:
             )
             for account, amount in lasting
         ]
-        made = Reservation(self, parts, tuple(row.id for row in rows))
+        made.ids = tuple(row.id for row in rows)
         try:
             await self._store.hold_budgets(rows)
         except BaseException:
@@ -202,14 +206,16 @@ class Budgeting:
             raise
         return made
 
-    def settled(self, parts: list[tuple[Account, int]], ids: tuple[str, ...], used: Used) -> None:
-        """Called by a reservation."""
+    def settled(
+        self, parts: list[tuple[Account, int]], ids: tuple[str, ...], used: Callable[[Unit], int | None]
+    ) -> None:
+        """Called by a reservation; ``used`` tells the amount of a unit."""
         now = self._clock.now()
         for account, reserved in parts:
-            name, subject = account.budget.name, account.subject
+            budget = account.budget
             if account.roll(now) or self.ledger.current(account):
-                self.ledger.dirty.add((name, subject))
-            if account.settle(reserved, used.of(account.budget.unit)) and self.ledger.current(account):
+                self.ledger.dirty.add((budget.name, account.subject))
+            if account.settle(reserved, used(budget.unit)) and self.ledger.current(account):
                 kind = "budget.exhausted" if account.told == EXHAUSTED else "budget.warned"
                 self._emit(event(kind, account, now))
         self._done_ids.extend(ids)
@@ -223,7 +229,7 @@ class Budgeting:
             self._done_ids.extend(ids)
             self._wake.set()
 
-    def _refuse(self, account: Account, why: Refusal, needs: Mapping[Unit, Need]) -> BaseException:
+    def _refuse(self, account: Account, why: Refusal, need: Need) -> BaseException:
         now = self._clock.now()
         name = account.budget.name
         place = (name, account.subject, account.window.start)
@@ -232,7 +238,7 @@ class Budgeting:
                 self._told.clear()
             self._told.add(place)
             self._emit(event("budget.refused", account, now, why=why.value))
-        return refused(account, why, needs[account.budget.unit], zone(account.budget.timezone), now)
+        return refused(account, why, need, zone(account.budget.timezone), now)
 
     # ------------------------------------------------------------ budgets
 
