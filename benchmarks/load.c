@@ -3,6 +3,7 @@
  *
  *   load PORT PATH CONNECTIONS SECONDS BODY [HEADER…]
  *
+ * LOAD_KEYS=FILE sends each line of it in turn as `Authorization: Bearer LINE`; LOAD_RPS=N sends N requests a second at most.
  * Times in microseconds: "latency" to the end of the answer, "ttfb" to the first body byte. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAXCONN = 1024, BUF = 1 << 18, MAXSAMPLES = 1 << 21 };
+enum { MAXCONN = 1024, MAXKEYS = 1 << 16, BUF = 1 << 18, MAXSAMPLES = 1 << 21 };
 
 typedef struct {
     int fd, status, chunked, in_body;
@@ -29,8 +30,11 @@ typedef struct {
 static conn conns[MAXCONN];
 static float *latency, *ttfb;
 static size_t samples, firsts, errors, bad, events;
-static char *request;
-static size_t request_len;
+static char **requests;
+static size_t *request_len, kinds, next_kind;
+static conn *idle[MAXCONN];
+static int idles;
+static double gap, due; /* microseconds between two requests, and when the next may go; 0: at once */
 static struct sockaddr_in addr;
 static int ep;
 
@@ -44,7 +48,13 @@ static void shoot(conn *c) {
     c->len = c->status = c->in_body = c->chunked = 0;
     c->first = 0;
     c->sent = now();
-    if (send(c->fd, request, request_len, MSG_NOSIGNAL) != (ssize_t)request_len) errors++;
+    size_t kind = next_kind++ % kinds;
+    if (send(c->fd, requests[kind], request_len[kind], MSG_NOSIGNAL) != (ssize_t)request_len[kind]) errors++;
+}
+
+static void turn(conn *c) { /* ready for the next request: now, or when it is due */
+    if (gap) idle[idles++] = c;
+    else shoot(c);
 }
 
 static void dial(conn *c) {
@@ -55,7 +65,13 @@ static void dial(conn *c) {
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &ev);
-    shoot(c);
+    turn(c);
+}
+
+static void shoot_due(void) {
+    double t = now();
+    if (t - due > 1e5) due = t - 1e5; /* what could not be sent in time is not sent all at once later */
+    while (idles && due <= t) { due += gap; shoot(idle[--idles]); }
 }
 
 static size_t count(const char *p, size_t n) { /* server-sent events in a piece */
@@ -101,8 +117,21 @@ int main(int argc, char **argv) {
     if (n < 1 || n > MAXCONN) return 2;
     char *headers = strdup("");
     for (int i = 6; i < argc; i++) if (asprintf(&headers, "%s%s\r\n", headers, argv[i]) < 0) return 1;
-    request_len = asprintf(&request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s",
-                           argv[2], argv[1], headers, strlen(argv[5]), argv[5]);
+    requests = malloc(sizeof *requests * MAXKEYS);
+    request_len = malloc(sizeof *request_len * MAXKEYS);
+    char line[256] = "", *keys = getenv("LOAD_KEYS"), *rps = getenv("LOAD_RPS");
+    FILE *file = keys ? fopen(keys, "r") : NULL;
+    if (keys && !file) return perror(keys), 2;
+    while (!file || (kinds < MAXKEYS && fgets(line, sizeof line, file))) {
+        line[strcspn(line, "\n")] = 0;
+        request_len[kinds] = asprintf(&requests[kinds],
+            "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\n%s%s%s%sContent-Length: %zu\r\n\r\n%s",
+            argv[2], argv[1], headers, file ? "Authorization: Bearer " : "", line, file ? "\r\n" : "", strlen(argv[5]), argv[5]);
+        kinds++;
+        if (!file) break;
+    }
+    if (!kinds) return fprintf(stderr, "no keys in %s\n", keys), 2;
+    if (rps && atof(rps) > 0) gap = 1e6 / atof(rps), due = now();
     addr = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     latency = malloc(sizeof(float) * MAXSAMPLES);
     ttfb = malloc(sizeof(float) * MAXSAMPLES);
@@ -111,7 +140,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < n; i++) { conns[i].buf = malloc(BUF + 1); dial(&conns[i]); }
     struct epoll_event evs[256];
     while (now() < until) {
-        int k = epoll_wait(ep, evs, 256, 100);
+        int k = epoll_wait(ep, evs, 256, gap ? 1 : 100);
         for (int i = 0; i < k; i++) {
             conn *c = evs[i].data.ptr;
             ssize_t got = recv(c->fd, c->buf + c->len, BUF - c->len, 0);
@@ -124,8 +153,9 @@ int main(int argc, char **argv) {
                 if (c->first) ttfb[firsts++] = c->first - c->sent;
                 latency[samples++] = last - c->sent;
             }
-            shoot(c);
+            turn(c);
         }
+        if (gap) shoot_due();
     }
     qsort(latency, samples, sizeof(float), ascending);
     qsort(ttfb, firsts, sizeof(float), ascending);
