@@ -46,6 +46,8 @@ class Call:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 2.0
+    """A connection its caller could not close yet, because it waits for this endpoint to end, is closed here."""
     server: Endpoint
 
     def do_POST(self) -> None:

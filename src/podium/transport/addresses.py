@@ -18,6 +18,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200")
 )
+LOOPBACK = ("127.0.0.1", "::1")
 SAFE = "/?#[]@!$&'()*+,;=:%~"
 """What a path and query hold as they are; the rest is percent-encoded."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -92,11 +93,27 @@ class Reach:
             return f"{text} is another machine, and `[network] offline` is on"
         return None
 
+    def known(self, name: str) -> tuple[str, ...]:
+        """Addresses of a name that needs no looking up: offline, asking a name server is a message to elsewhere."""
+        return LOOPBACK if self.offline and _own_name(name) else ()
+
+    def refusal_of_name(self, name: str) -> str | None:
+        """Why a name is not even looked up; ``None`` when it may be."""
+        if self.offline and not _own_name(name):
+            return f"{name} would have to be looked up, and `[network] offline` is on; write the loopback address"
+        return None
+
 
 CAUTIOUS = Reach()
 """What holds while nobody set anything."""
 EVERYWHERE = Reach(allow_link_local=True)
 """For servers of our own, whose address we chose."""
+
+
+def _own_name(name: str) -> bool:
+    """RFC 6761, 6.3: these are this machine, and nobody is asked."""
+    bare = name.rstrip(".").lower()
+    return bare == "localhost" or bare.endswith(".localhost")
 
 
 def _meant(address: IPAddress) -> IPAddress:

@@ -7,8 +7,8 @@ connection turns out to be dead before a byte of an answer came.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from podium.transport.connection import Connection
 from podium.transport.reply import HttpReply
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
+_ADDRESSES_TRIED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +57,8 @@ class HttpClient:
     """Requests to one origin over kept connections, newest first.
 
     ``max_idle`` bounds the kept connections, ``idle_s`` how long one is kept, ``max_body`` what ``read()`` of a
-    reply takes. ``reach`` is asked about the address of every connection before a byte is sent on it, so that a name
-    cannot lead elsewhere the second time. Redirects are replies like others: nothing is followed. Use it on one event
+    reply takes. ``reach`` is asked about the address of every connection before it is made, so that a name cannot
+    lead elsewhere the second time. Redirects are replies like others: nothing is followed. Use it on one event
     loop; ``aclose`` ends everything.
     """
 
@@ -178,45 +179,63 @@ class HttpClient:
         origin = self.origin
         try:
             async with asyncio.timeout(connect_s):
-                self._check_literal()
                 if origin.unix_path is not None:
                     _, connection = await loop.create_unix_connection(
                         lambda: Connection(self), str(origin.unix_path), ssl=origin.tls
                     )
                 else:
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(self),
-                        origin.address or origin.host,
-                        origin.port,
-                        ssl=origin.tls,
-                        server_hostname=origin.host if origin.tls is not None else None,
-                    )
+                    connection = await self._reached(loop)
         except TimeoutError as err:
             raise ProviderTimeout(
                 f"{self.name} did not accept a connection within {connect_s:g} s; check the address and the network"
             ) from err
-        except (OSError, ssl.SSLError) as err:
+        except (OSError, UnicodeError, ssl.SSLError) as err:
             raise ProviderUnreachable(
                 f"cannot connect to {self.name} ({err}); see whether the server is running"
             ) from err
         if connection.closed:
             raise ProviderUnreachable(f"{self.name} closed the connection at once; see whether it is the right server")
         self._open.add(connection)
-        self._check_peer(connection)
         return connection
 
-    def _check_literal(self) -> None:
-        """Refuse an address that is written in the URL before anything is sent to it, a handshake included."""
-        if self.origin.unix_path is None and self._reach is not EVERYWHERE:
-            with contextlib.suppress(ValueError):  # a name: looked at once it is connected
-                self._refuse(self._reach.refusal(self.origin.address or self.origin.host))
+    async def _reached(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        """A connection to the first address that takes one. Raises ``Forbidden`` before anything is sent to a refused one."""
+        addresses = await self._addresses(loop)
+        for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self),
+                    address,
+                    self.origin.port,
+                    ssl=self.origin.tls,
+                    server_hostname=self.origin.host if self.origin.tls is not None else None,
+                )
+            except OSError:
+                if not left:
+                    raise
+            else:
+                return connection
+        raise AssertionError("there was no address")
 
-    def _check_peer(self, connection: Connection) -> None:
-        if self.origin.unix_path is None and self._reach is not EVERYWHERE:
-            why = self._reach.refusal(connection.peer)
-            if why is not None:
-                connection.abandon()
-            self._refuse(why)
+    async def _addresses(self, loop: asyncio.AbstractEventLoop) -> Sequence[str]:
+        """What to connect to: the address that was given, or those of the name that may be connected to."""
+        origin, reach = self.origin, self._reach
+        given = origin.address or origin.host
+        if reach is EVERYWHERE:
+            return (given,)
+        try:
+            self._refuse(reach.refusal(given))
+        except ValueError:
+            self._refuse(reach.refusal_of_name(given))
+            if known := reach.known(given):
+                return known
+            found = await loop.getaddrinfo(given, origin.port, type=socket.SOCK_STREAM)
+            every = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            allowed = [address for address in every if reach.refusal(address) is None]
+            if not allowed:
+                self._refuse(next(filter(None, map(reach.refusal, every)), "it has no address"))
+            return allowed[:_ADDRESSES_TRIED]
+        return (given,)
 
     def _refuse(self, why: str | None) -> None:
         if why is not None:

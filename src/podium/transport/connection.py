@@ -80,11 +80,6 @@ class Connection(asyncio.Protocol):
         """True once any byte came back for the current request."""
         return self._answered
 
-    @property
-    def peer(self) -> str:
-        """The IP address at the other end."""
-        return str(self._transport.get_extra_info("peername")[0])
-
     def send(
         self, data: bytes, body: bytes, reply: HttpReply, *, bodyless: bool, first_byte_s: float, total_s: float
     ) -> None:

@@ -7,6 +7,7 @@ body, and names no more of a URL than its origin: the path may be somebody's sec
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
@@ -54,6 +55,15 @@ class WebhookPoster:
 
     async def _addresses(self, origin: Target, allow_link_local: bool) -> list[str]:
         loop = asyncio.get_running_loop()
+        reach = Reach(allow_link_local=allow_link_local, offline=self._offline)
+        try:
+            ipaddress.ip_address(origin.host.partition("%")[0])
+        except ValueError:
+            why = reach.refusal_of_name(origin.host)
+            if why is not None:
+                raise Forbidden(f"{origin} is not called: {why}") from None
+            if known := reach.known(origin.host):
+                return list(known)
         try:
             found = await loop.run_in_executor(
                 self._resolvers, lambda: socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -61,7 +71,6 @@ class WebhookPoster:
         except (OSError, UnicodeError) as error:
             raise ProviderUnreachable(f"the name in {origin} does not resolve: {error}") from None
         every = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        reach = Reach(allow_link_local=allow_link_local, offline=self._offline)
         reasons = {address: reach.refusal(address) for address in every}
         allowed = [address for address in every if reasons[address] is None]
         if not allowed:
