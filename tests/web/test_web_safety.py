@@ -5,8 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
-from plain_browser import HTML, Browser
 
+from plain_browser import HTML, Browser
 from podium.domain.principal import Role
 from podium.errors import Forbidden
 from podium.server.browsers import IDLE_S, LONGEST_S, MOST, Browsers, foreign

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 DASH = Markup('<span class="none"><span aria-hidden="true">—</span><span class="sr">not measured</span></span>')
 _SPACE = "\u202f"
-_COUNT = ((1e9, "G"), (1e6, "M"), (1e4, "k"))
+_COUNT = ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))
 
 
 def digits(value: float) -> str:
-    """About three significant digits, thousands apart: ``0.0123``, ``1.24``, ``48.1``, ``1,234``."""
+    """At most three significant digits, thousands apart: ``0.0123``, ``1.24``, ``48``, ``1,234``."""
     size = abs(value)
     if size >= 100 or size == 0:
         return f"{value:,.0f}"
@@ -25,7 +25,7 @@ def digits(value: float) -> str:
         return f"{value:.1e}"
     places = max(0, 2 - math.floor(math.log10(size)))
     text = f"{value:.{places}f}"
-    return text.rstrip("0").rstrip(".") if size >= 10 and text.endswith("0") else text
+    return text.rstrip("0").rstrip(".") if places else text
 
 
 def _with(value: float, unit: str) -> str:
@@ -36,8 +36,8 @@ def count(value: float | None) -> str:
     """``12``, ``4,812``, ``48.1 k``, ``1.2 M``."""
     if value is None:
         return DASH
-    for size, unit in _COUNT:
-        if abs(value) >= size:
+    for least, size, unit in _COUNT:
+        if abs(value) >= least:
             return _with(value / size, unit)
     return f"{value:,.0f}" if float(value).is_integer() else digits(value)
 
