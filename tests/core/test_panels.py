@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from podium.core import agreement
-from podium.core.panels import alpha, fit_panel, plain, prefer, settle, unity
+from podium.core.panels import alpha, fit_panel, held_out, plain, prefer, settle, together, unity
+from podium.domain.judgment import Preference
 from podium.errors import InvalidRequest
 
 pytestmark = pytest.mark.requirement("JDG-6")
@@ -163,3 +164,28 @@ def test_agreement_of_the_members() -> None:
     assert alpha(noise) == pytest.approx(0.0, abs=0.05)
     assert alpha([{"a": 1.0}]) is None
     assert alpha([{"a": 1.0, "b": 1.0}]) is None
+
+
+def preferring(judge: str, winner: str | None, probability: float | None) -> Preference:
+    return Preference(criterion="relevance", judge=judge, winner=winner, probability=probability)
+
+
+def test_judges_of_one_pair_are_counted_alike_and_say_how_far_they_agree() -> None:
+    a, other, tie = preferring("x@1", "a", 0.9), preferring("y@1", "b", 0.2), preferring("z@1", "tie", 0.5)
+    more, silent = preferring("w@1", "a", 0.8), preferring("v@1", None, None)
+    found = together([a, other, tie, more, silent])
+    assert (found.winner, found.agreement, found.probability) == ("a", 0.5, pytest.approx(0.6))
+    assert found.votes == {"x@1": 1.0, "y@1": -1.0, "z@1": 0.0, "w@1": 1.0}
+    assert (together([a, other]).winner, together([a, other]).agreement) == ("tie", 0.0)
+    assert together([tie]).agreement == 1.0
+    nobody = together([silent])
+    assert (nobody.winner, nobody.agreement, nobody.probability) == (None, None, None)
+
+
+def test_a_panel_is_counted_on_pairs_that_it_was_not_fitted_on() -> None:
+    votes, labels = pairs(200, 5)
+    told = held_out(votes, labels)
+    assert len(told) == 200
+    assert right([one - 0.5 for one in told], labels) > 0.72
+    noise = [float(label) for label in np.random.default_rng(7).integers(0, 2, 200)]
+    assert right([one - 0.5 for one in held_out(votes, noise)], noise) < 0.6, "fitted on all of them it knows more"

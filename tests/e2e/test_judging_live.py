@@ -165,3 +165,52 @@ def test_a_file_is_judged_by_the_command(tmp_path: Path):
         assert podium(server, "judge", str(tmp_path / "nothing")).returncode == 1
     finally:
         server.stop()
+
+
+@pytest.mark.requirement("JDG-6")
+def test_pairs_are_judged_in_both_orders_by_a_panel_over_http_and_from_a_file(tmp_path: Path):
+    server = started(tmp_path, "")
+    shorter = {"match": r"(?s)ANSWER A(?:(?!ANSWER B).)*?Yes\.", "text": '{"better": "A"}'}
+    try:
+        server.script("short@1", text='{"better": "B"}', answers=[shorter])
+        server.script("place@1", text='{"better": "A"}')
+        server.script("prose@1", text="Both are fine.")
+        body = {
+            "a": "Yes.",
+            "b": "It may be that it is.",
+            "prompt": "Is it?",
+            "judges": ["short@1", "place@1", "prose@1"],
+        }
+        found = server.ok("POST", "/api/v1/judge/pair", body)
+        assert (found["winner"], found["agreement"], found["criterion"]) == ("a", 0.5, "relevance")
+        assert [(one["judge"], one["winner"]) for one in found["judges"]] == [
+            ("short@1", "a"), ("place@1", "tie"), ("prose@1", None),
+        ]  # fmt: skip
+        assert found["judges"][2]["reply"] == "Both are fine."
+        for wrong, status in (
+            ({"judges": []}, 400),
+            ({"judges": ["no@1"]}, 404),
+            ({"criterion": "no"}, 404),
+            ({"a": 1}, 400),
+        ):
+            assert server.call("POST", "/api/v1/judge/pair", {**body, **wrong}).status == status, wrong
+
+        rows = tmp_path / "pairs.jsonl"
+        rows.write_text(
+            "\n".join(
+                json.dumps({"context": f"Is it {n}?", "output_1": one, "output_2": other, "human": 1 + (one != "Yes.")})
+                for n in range(10)
+                for one, other in (("Yes.", "It may be."), ("It may be.", "Yes."))
+            )
+        )
+        judges = [part for name in ("short@1", "place@1") for part in ("--judge", name)]
+        told = json.loads(podium(server, "judge", "pairs", str(rows), *judges, "--json").stdout)
+        right = {one["judge"]: one["right"] for one in told["judges"]}
+        assert right == {"short@1": 1.0, "place@1": 0.5, "vote of all": 1.0, "panel": 1.0}
+        assert told["judges"][0]["a"] == told["judges"][0]["b"] == 10
+        assert (told["agreement"], told["problem"]) == (0.5, None)
+        rows.write_text('{"output_1": "x", "output_2": "y", "human": 7}')
+        bad = podium(server, "judge", "pairs", str(rows))
+        assert (bad.returncode, "line 1, column human: 1 or 2" in bad.stderr) == (1, True)
+    finally:
+        server.stop()

@@ -28,6 +28,7 @@ from podium.cli import (
     importing,
     insight,
     judged,
+    judged_pairs,
     judging,
     keys,
     model_sets,
@@ -95,6 +96,7 @@ app.add_typer(events.webhooks, name="webhooks")
 app.add_typer(events.swaps, name="swaps")
 app.add_typer(bench.app, name="bench")
 judging.app.command("run")(judged.run)
+judging.app.command()(judged_pairs.pairs)
 app.add_typer(judging.app, name="judge", cls=judged.FileOrCommand)
 app.command()(judged.judgments)
 app.add_typer(rules.app, name="rules")

@@ -47,6 +47,15 @@ class Judging:
             for result in (await self._podium.call("POST", "/api/v1/judge", body))["results"]:
                 yield result
 
+    async def compare(
+        self, a: str, b: str, *, criterion: str = "relevance", judges: Sequence[str] = ("auto",), **asked: Any
+    ) -> Json:
+        """Which of two answers is better: ``winner`` (a, b, tie; None without a vote), ``agreement``, what each judge said.
+        ``asked``: prompt, context, expected, task.
+        """
+        body = {"a": a, "b": b, "criterion": criterion, "judges": list(judges), **asked}
+        return await self._podium.call("POST", "/api/v1/judge/pair", body)
+
     async def ls(self, task: str | None = None, *, limit: int = 50, offset: int = 0, **query: Any) -> list[Json]:
         """Stored judgments of live traffic, newest first; ``query``: ref, criterion, judge, request_id, invalid."""
         query = {"task": task, "limit": limit, "offset": offset, **query}

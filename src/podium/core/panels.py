@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from podium.core.folding import folds
 from podium.core.logistic import regress, sigmoid
+from podium.domain.judgment import Preference
 from podium.errors import InvalidRequest
 
 Floats = npt.NDArray[np.float64]
 Vote = float
+_VOTES: Mapping[str, Vote] = MappingProxyType({"a": 1.0, "b": -1.0, "tie": 0.0})
 _DOUBT = 2.0
 """A judge's accuracy is taken as if it had judged so many pairs more, half of them right."""
 _RIDGE = 10.0
@@ -36,6 +39,37 @@ class Panel:
     weights: Mapping[str, float]
     accuracy: Mapping[str, float]
     n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """What several judges say of one pair, counted alike."""
+
+    winner: str | None
+    """``a``, ``b``, ``tie``; ``None`` when nobody has a vote."""
+    votes: Mapping[str, Vote]
+    """By judge, of those that have one."""
+    agreement: float | None
+    """Share of the votes that are the winner's; ``None`` without votes."""
+    probability: float | None
+    """That ``a`` is better, the mean of the judges'."""
+
+
+def together(preferences: Sequence[Preference]) -> Together:
+    """The vote of a panel that nobody weighed; what is no verdict has no vote."""
+    heard = [one for one in preferences if one.winner is not None]
+    votes = {one.judge: _VOTES[one.winner] for one in heard if one.winner is not None}
+    if not votes:
+        return Together(winner=None, votes={}, agreement=None, probability=None)
+    total = plain(votes)
+    said = 0.0 if total == 0 else math.copysign(1.0, total)
+    chances = {one.judge: one.probability for one in heard if one.probability is not None}
+    return Together(
+        winner={vote: name for name, vote in _VOTES.items()}[said],
+        votes=votes,
+        agreement=sum(vote == said for vote in votes.values()) / len(votes),
+        probability=sum(chances.values()) / len(chances) if chances else None,
+    )
 
 
 def settle(given: Vote | None, swapped: Vote | None) -> Vote | None:
@@ -96,6 +130,22 @@ def prefer(panel: Panel, votes: Mapping[str, Vote]) -> float:
     """The probability that the first answer is better; 0.5 where no known member votes."""
     total = sum(weight * votes.get(name, 0.0) for name, weight in panel.weights.items())
     return float(sigmoid(np.array([total]))[0])
+
+
+def held_out(votes: Sequence[Mapping[str, Vote]], labels: Sequence[float], *, seed: int = 0) -> tuple[float, ...]:
+    """For each labelled pair the probability by a panel that was fitted on other pairs; see ``fit_panel``.
+
+    Raises ``InvalidRequest`` when four of five parts of the pairs are too few to fit one.
+    """
+    truth = np.asarray(labels, dtype=np.float64)
+    fold = folds(truth >= 0.5, np.arange(truth.size), _FOLDS, np.random.default_rng(seed))
+    found = np.full(truth.size, 0.5)
+    for index in np.unique(fold):
+        learned = [at for at in range(truth.size) if fold[at] != index]
+        panel = fit_panel([votes[at] for at in learned], [labels[at] for at in learned], seed=seed)
+        for at in np.flatnonzero(fold == index).tolist():
+            found[at] = prefer(panel, votes[at])
+    return tuple(found.tolist())
 
 
 def unity(panel: Panel, votes: Mapping[str, Vote]) -> float | None:

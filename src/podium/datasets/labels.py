@@ -37,7 +37,7 @@ def read_labels(path: Path, criteria: Iterable[str] = ()) -> tuple[Labelled, ...
     rows: list[Labelled] = []
     seen: dict[str, int] = {}
     found: set[str] = set()
-    for line, fields in _objects(path):
+    for line, fields in objects_of(path):
         row = _row(path, line, fields)
         first = seen.setdefault(row.id, line)
         if first != line:
@@ -151,7 +151,8 @@ def _wrong(path: Path, line: int, column: str, what: str) -> NoReturn:
     raise InvalidRequest(f"{path}, line {line}, column {column}: {what}", param=column)
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows of a file of JSON lines, plain or gzipped. Raises ``InvalidRequest`` that names the line."""
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == _GZIP

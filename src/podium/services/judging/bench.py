@@ -17,9 +17,9 @@ from podium.core.judge_budget import Budget
 from podium.core.judge_orders import BEST
 from podium.core.judge_silence import Silences
 from podium.core.settling import Known, Settled, settle
-from podium.domain.judgment import RULES, Judged, Rubric, Verdict
+from podium.domain.judgment import RULES, Judged, Preference, Rubric, Verdict
 from podium.domain.model import ModelVersion
-from podium.errors import PodiumError
+from podium.errors import NotFound, PodiumError
 from podium.ports import Clock
 from podium.services.idleness import Idleness
 
@@ -47,6 +47,12 @@ class Asking(Protocol):
         judged_ref: str | None = None,
     ) -> Verdict:
         """Its verdict; never raises for what the model does."""
+        ...
+
+    async def compare(
+        self, item_a: Judged, item_b: Judged, rubric: Rubric, judge: ModelVersion, *, deadline_s: float = ...
+    ) -> Preference:
+        """Which of two is better, asked in both orders; never raises for what the model does."""
         ...
 
 
@@ -126,6 +132,37 @@ class Bench:
             for criterion, rubric, rules, model in zip(criteria, rubrics, ruled, asked, strict=True)
         )
 
+    async def compare(
+        self, first: Judged, second: Judged, criterion: str, judge: str, *, timeout_s: float
+    ) -> Preference:
+        """Which of two answers to the same question is better. ``judge``: a version, or ``auto``.
+
+        Raises ``NotFound`` for a criterion without a rubric or when there is no judge.
+        """
+        rubric = self._rubrics.get(criterion)
+        mute = self._silences.of(criterion, self._clock.monotonic())
+        version = self._pick(criterion, None, None if judge == BEST else self._named(judge), mute)
+        if version is None:
+            raise NotFound("no version can judge; register a model that can chat and activate it", param="judge")
+        async with self._places:
+            try:
+                found = await self._asking.compare(first, second, rubric, version, deadline_s=timeout_s)
+            except PodiumError as error:
+                found = Preference(
+                    criterion=criterion,
+                    judge=version.ref,
+                    winner=None,
+                    probability=None,
+                    invalid=error.message,
+                    again=True,
+                )
+        self._spend(found)
+        return found
+
+    def _spend(self, said: Verdict | Preference) -> None:
+        tokens = (said.input_tokens or 0) + (said.output_tokens or 0)
+        self._budget.spend((said.latency_ms or 0.0) / 1000, tokens, self._clock.monotonic())
+
     def check(self, criteria: Sequence[str], judge: str | None) -> None:
         """Raises ``NotFound`` for a criterion without a rubric or a judge that is not there, ``InvalidRequest``."""
         for criterion in criteria:
@@ -166,8 +203,7 @@ class Bench:
             except PodiumError as error:
                 verdict = Verdict(criterion=criterion, judge=version.ref, score=None, invalid=error.message, again=True)
         self._silences.heard(verdict, self._clock.monotonic())
-        tokens = (verdict.input_tokens or 0) + (verdict.output_tokens or 0)
-        self._budget.spend((verdict.latency_ms or 0.0) / 1000, tokens, self._clock.monotonic())
+        self._spend(verdict)
         return verdict
 
     def _rubric(self, criterion: str) -> Rubric | None:

@@ -22,7 +22,7 @@ from podium.core.sampling import Thinning, sureness, teaching_weight
 from podium.core.settling import Overall, Settled, overall, overall_verdict
 from podium.domain.decision import Decision
 from podium.domain.judging import Queued, Tally, Waiting
-from podium.domain.judgment import CRITERIA, Judged, Judgment, Verdict
+from podium.domain.judgment import CRITERIA, Judged, Judgment, Preference, Verdict
 from podium.domain.request import RequestHead
 from podium.errors import NotFound, PodiumError, StoreError
 from podium.ports import Clock, JudgmentFilter, JudgmentStore, Page
@@ -170,6 +170,19 @@ class Judging:
             item, criteria, judge=judge, ref=ref, timeout_s=self._orders.timeout_s, forced=forced
         )
         return Ruling(item=item, settled=settled, overall=overall(settled))
+
+    async def compare(
+        self, first: Judged, second: Judged, criterion: str, judges: Sequence[str]
+    ) -> tuple[Preference, ...]:
+        """Which of two answers each of ``judges`` prefers, in their order; nothing is stored and nothing is learned.
+
+        Raises ``NotFound``, ``InvalidRequest`` for a criterion or a judge that is not there.
+        """
+        for judge in judges:
+            self._bench.check([criterion], judge)
+        timeout_s = self._orders.timeout_s
+        asked = [self._bench.compare(first, second, criterion, judge, timeout_s=timeout_s) for judge in judges]
+        return tuple(await asyncio.gather(*asked))
 
     def check(self, criteria: Sequence[str], judge: str | None) -> None:
         """Raises ``NotFound`` for a criterion without a rubric or a judge that is not there, ``InvalidRequest``."""
