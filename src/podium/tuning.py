@@ -10,7 +10,7 @@ from podium.core.breaker import BreakerRules
 from podium.core.retrying import Retries
 from podium.errors import ConfigError
 from podium.host import Host
-from podium.ports import RAM, Deadlines
+from podium.ports import RAM, Deadlines, Secrets
 from podium.services.gateway import GatewayLimits
 from podium.services.pool import MB, PoolLimits
 from podium.services.webhook_courier import Hook
@@ -67,17 +67,17 @@ def gateway_limits(config: Config) -> GatewayLimits:
     )
 
 
-def hooks(config: Config, environ: Mapping[str, str]) -> tuple[Hook, ...]:
+def hooks(config: Config, environ: Mapping[str, str], secrets: Secrets) -> tuple[Hook, ...]:
     """Webhooks as configured, with their secrets as they are now. One whose secret cannot be read says so itself."""
     folder = config.file.parent if config.file is not None else config.home
-    return tuple(_hook(name, entry, folder, environ) for name, entry in config.webhooks.items())
+    return tuple(_hook(name, entry, folder, environ, secrets) for name, entry in config.webhooks.items())
 
 
-def _hook(name: str, entry: WebhookEntry, folder: Path, environ: Mapping[str, str]) -> Hook:
+def _hook(name: str, entry: WebhookEntry, folder: Path, environ: Mapping[str, str], secrets: Secrets) -> Hook:
     keys: tuple[bytes, ...] = ()
     problem = None
     try:
-        keys = read_keys(read_secret(entry, folder, environ))
+        keys = read_keys(read_secret(entry, folder, environ, secrets))
     except ConfigError as error:
         problem = error.message
     except ValueError as error:

@@ -39,6 +39,7 @@ class Told:
 
     def __init__(self, folder: Path, url: str, **more: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hook.secret").touch(0o600)
         (folder / "hook.secret").write_text(SECRET + "\n")
         self.file = folder / "podium.toml"
         self.write(url, **more)

@@ -472,15 +472,32 @@ def test_a_secret_that_cannot_be_used_is_refused_without_showing_it(text: str) -
 
 def test_the_secret_comes_from_the_environment_or_a_file_and_is_in_no_message(tmp_path: Path) -> None:
     from podium.config import WebhookEntry, load, read_secret
+    from podium.domain.secret import Secret
+    from podium.errors import InvalidRequest
 
-    entry = WebhookEntry(url="https://example.com/", secret="env:HOOK")
-    assert read_secret(entry, tmp_path, {"HOOK": "whsec_x"}) == "whsec_x"
-    with pytest.raises(ConfigError, match="HOOK"):
-        read_secret(entry, tmp_path, {})
-    (tmp_path / "secret").write_text("whsec_y\n")
-    assert read_secret(WebhookEntry(url="x", secret="file:secret"), tmp_path, {}) == "whsec_y\n"
-    with pytest.raises(ConfigError, match="No such file"):
-        read_secret(WebhookEntry(url="x", secret="file:absent"), tmp_path, {})
+    class Kept:
+        def reveal(self, name: str) -> Secret:
+            if name != "hook":
+                raise InvalidRequest("there is no such secret; set it")
+            return Secret("whsec_sealed")
+
+    def read(where: str, **environ: str) -> str:
+        return read_secret(WebhookEntry(url="x", secret=where), tmp_path, environ, Kept())
+
+    assert read("env:HOOK", HOOK="whsec_x") == "whsec_x"
+    assert read("secret:hook") == "whsec_sealed"
+    for where, said in (("env:HOOK", "HOOK"), ("secret:none", "config reload"), ("file:absent", "No such file")):
+        with pytest.raises(ConfigError, match=said):
+            read(where)
+    kept = tmp_path / "secret"
+    kept.touch(0o600)
+    with pytest.raises(ConfigError, match="is empty"):
+        read("file:secret")
+    kept.write_text("whsec_y\n")
+    assert read("file:secret") == "whsec_y\n"
+    kept.chmod(0o604)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        read("file:secret")
     file = tmp_path / "podium.toml"
     file.write_text(
         '[webhooks."a b"]\nurl = "ftp://user:pass@host/"\nsecret = "whsec_donotshow"\nevents = ["Swap"]\n'

@@ -5,6 +5,7 @@ A secret is never a value of the configuration: it is read when it is needed, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from podium.core.event_kinds import check_patterns
+from podium.core.secret_reference import ENV, FILE, SEALED, parse_reference
 from podium.errors import ConfigError, InvalidRequest
+from podium.ports import Secrets
+from podium.services.redaction import MASKER
 from podium.transport.addresses import check_target
 
-ENV, FILE = "env:", "file:"
 _MOST_BYTES = 4096
+_OTHERS = 0o007
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -27,7 +31,9 @@ class WebhookEntry:
     """A URL that is called with every event of some kinds."""
 
     url: Annotated[str, Meta(description="http or https URL that is called by POST")]
-    secret: Annotated[str, Meta(description="Where the secret that signs is: env:NAME or file:PATH; never itself")]
+    secret: Annotated[
+        str, Meta(description="Where the secret that signs is: env:NAME, secret:NAME or file:PATH; never itself")
+    ]
     events: Annotated[tuple[str, ...], Meta(description="Kinds to tell, such as swap.* or instance.crashed")] = ("*",)
     timeout_s: Annotated[float, Meta(gt=0, le=120, description="Time one call may take")] = 15.0
     retry_first_s: Annotated[Seconds, Meta(description="Wait after the first failed call; doubles")] = 5.0
@@ -48,8 +54,10 @@ def webhook_problems(entry: WebhookEntry) -> list[tuple[str, str]]:
         check_target(entry.url, allow_link_local=entry.allow_link_local)
     except InvalidRequest as error:
         problems.append(("url", error.message))
-    if not any(entry.secret.startswith(kind) and len(entry.secret) > len(kind) for kind in (ENV, FILE)):
-        problems.append(("secret", "write env:NAME or file:PATH; a secret itself does not belong in this file"))
+    if parse_reference(entry.secret, (ENV, FILE, SEALED)) is None:
+        problems.append(
+            ("secret", "write env:NAME, secret:NAME or file:PATH; a secret itself does not belong in this file")
+        )
     try:
         check_patterns(entry.events)
     except ValueError as error:
@@ -61,17 +69,37 @@ def webhook_problems(entry: WebhookEntry) -> list[tuple[str, str]]:
     return problems
 
 
-def read_secret(entry: WebhookEntry, folder: Path, environ: Mapping[str, str]) -> str:
+def read_secret(entry: WebhookEntry, folder: Path, environ: Mapping[str, str], secrets: Secrets) -> str:
     """The text of the secret; files are meant from ``folder``. Raises ``ConfigError`` that holds none of it."""
-    if entry.secret.startswith(ENV):
-        name = entry.secret.removeprefix(ENV)
-        if not environ.get(name):
-            raise ConfigError(f"the environment variable {name} that holds its secret is not set; set it and restart")
-        return environ[name]
-    path = folder / Path(entry.secret.removeprefix(FILE)).expanduser()
+    where = parse_reference(entry.secret, (ENV, FILE, SEALED))
+    if where is None:
+        raise ConfigError("its secret is not named; write env:NAME, secret:NAME or file:PATH")
+    if where.kind == SEALED:
+        try:
+            return secrets.reveal(where.name).reveal()
+        except InvalidRequest as error:
+            raise ConfigError(f"{error.message}, then `podium config reload`") from None
+    text = _from_environment(where.name, environ) if where.kind == ENV else _from_file(folder, where.name)
+    for word in text.split():
+        MASKER.learn(word)
+    return text
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> str:
+    if not environ.get(name):
+        raise ConfigError(f"the environment variable {name} that holds its secret is not set; set it and restart")
+    return environ[name]
+
+
+def _from_file(folder: Path, name: str) -> str:
+    path = folder / Path(name).expanduser()
     try:
         with path.open("rb") as file:
+            if os.name == "posix" and os.fstat(file.fileno()).st_mode & _OTHERS:
+                raise ConfigError(f"{path} can be read by every user and is a secret: chmod 600 {path}")
             text = file.read(_MOST_BYTES + 1)
+        if not text.strip():
+            raise ConfigError(f"{path} is empty; put the secret into it")
         if len(text) > _MOST_BYTES:
             raise ConfigError(f"{path} is too large for a secret; it holds one line")
         return text.decode("ascii")

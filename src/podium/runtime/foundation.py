@@ -154,7 +154,7 @@ async def lay(config: Config, store: Any, stack: AsyncExitStack) -> Foundation:
         learner=learner,
         recorder=recorder,
         bus=bus,
-        webhooks=await _webhooks(config, store, clock, bus, stack),
+        webhooks=await _webhooks(config, store, clock, bus, stack, vault),
         forgotten=forgotten,
         on_outcomes=on_outcomes,
         on_pairs=on_pairs,
@@ -189,13 +189,15 @@ def _learner(policy: Policy, registry: Registry, kept: Mapping[str, bytes]) -> t
     return learner, ()
 
 
-async def _webhooks(config: Config, store: Any, clock: Clock, bus: EventBus, stack: AsyncExitStack) -> Webhooks:
+async def _webhooks(
+    config: Config, store: Any, clock: Clock, bus: EventBus, stack: AsyncExitStack, vault: Vault
+) -> Webhooks:
     """Webhooks whose outbox fills from now on, and everybody who is told when an event is on record."""
     poster = WebhookPoster(offline=config.network.offline)
     stack.push_async_callback(poster.close)
     webhooks = Webhooks(store=store, poster=poster, clock=clock, publish=bus.publish, draw=random.random)
     stack.push_async_callback(webhooks.close)
-    await webhooks.configure(hooks(config, os.environ))
+    await webhooks.configure(hooks(config, os.environ, vault))
     loop = asyncio.get_running_loop()
 
     def stored() -> None:

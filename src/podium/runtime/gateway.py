@@ -205,7 +205,7 @@ class Gateway:
         await self.services.budgeting.declare(declared_budgets(new.budgets))
         self.services.limiter.configure(role_limits(new.limits))
         await self.services.alerts.configure(objectives(new))
-        await self.services.webhooks.configure(hooks(new, os.environ))
+        await self.services.webhooks.configure(hooks(new, os.environ, self.services.vault))
         problems += self.services.webhooks.problems()
         summary = {name: list(getattr(changes, name)) for name in type(changes).__slots__}
         if changes.models_removed:
