@@ -169,6 +169,7 @@ def test_a_reload_brings_a_secret_that_was_missing_and_takes_webhooks_away(tmp_p
         wait_for(lambda: gateway.view()["waiting"] == 4)
         tested = server.ok("POST", "/api/v1/webhooks/ops/test")
         assert (tested["ok"], tested["status"]) == (False, None)
+        (tmp_path / "absent.secret").touch(0o600)
         (tmp_path / "absent.secret").write_text(SECRET)
         assert server.ok("POST", "/api/v1/reload")["problems"] == []
         assert told(endpoint.wait(4), "jobs") == SWAP
