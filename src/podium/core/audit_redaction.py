@@ -37,8 +37,8 @@ _MORE = (
 """Signed tokens and private keys."""
 _FORMS = Masker()
 _ASSIGNED = re.compile(
-    r"(?i)((?:[\w-]*(?:api[_-]?key|token|secret|password|passwd|passphrase|credential)[\w-]*)[\"']?\s*(?:=|:|\s)\s*)"
-    r"([\"']?)(?!env:|file:|\[redacted\])([^\s\"',;&]{6,})"
+    r"(?i)((?:api[_-]?key|token|secret|password|passwd|passphrase|credential)[\w-]{0,40}[\"']?\s{0,4}(?:=|:|\s)\s{0,4})"
+    r"([\"']?)(?!env:|file:|\*{4})([^\s\"',;&]{6,400})"
 )
 """``--api-key XYZ``, ``password: XYZ``, ``?token=XYZ``; not ``tokens 17`` or ``token budget``."""
 
@@ -54,7 +54,8 @@ def scrub(text: str) -> str:
 def _hide(found: re.Match[str]) -> str:
     name, quote, value = found.groups()
     spaced = name != name.rstrip() and not name.rstrip().endswith(("=", ":"))
-    if spaced and not name.lstrip().startswith("-") and value.isalpha():
+    option = re.search(r"--?[\w-]{0,60}$", found.string[max(0, found.start() - 64) : found.start()]) is not None
+    if spaced and not option and value.isalpha():
         return found[0]  # words of a sentence
     return f"{name}{quote}{HIDDEN}"
 
@@ -84,7 +85,7 @@ def plain(value: object, field: str = "", depth: int = 0, *, told: bool = True) 
                 return "{…}"
             free = field in ("settings", "env", "environment", "headers")  # names are its user's own
             kept = {
-                scrub(str(name))[:MOST_TEXT]: plain(item, str(name), depth + 1, told=told and not free)
+                scrub(str(name)[:MOST_TEXT]): plain(item, str(name), depth + 1, told=told and not free)
                 for name, item in list(value.items())[:MOST_ITEMS]
             }
             return {**kept, "…": len(value) - MOST_ITEMS} if len(value) > MOST_ITEMS else kept
@@ -102,6 +103,6 @@ def _text(value: str, field: str, *, told: bool) -> str:
         return HIDDEN
     if not told or field not in TOLD:
         return f"[{len(value)} characters]"
-    text = scrub(value)
+    text = scrub(value[: 5 * MOST_TEXT])  # long enough that no credential in what stays is cut in two
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}… ({len(value)} characters)"

@@ -33,7 +33,7 @@ READS = frozenset({f"{PREFIX}/export", f"{PREFIX}/audit/export"})
 """What takes data away is an action, too."""
 _LOOKS = ("GET", "HEAD", "OPTIONS")
 _NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-MOST_READ = 1 << 20
+MOST_READ = 1 << 18
 """Bytes of a body that are looked at for the log."""
 _log = structlog.get_logger("podium.audit")
 
@@ -139,7 +139,7 @@ class Audited:
             return
         if status not in _NOT_LET_IN and (template is None or not is_action(method, template)):
             return
-        what = f"{method} {template or scrub(scope['path'])[:100]}"
+        what = f"{method} {template or scrub(scope['path'][:300])[:100]}"
         params = scope.get("path_params") or {}
         order = Order(
             author=_author(scope),
@@ -156,7 +156,7 @@ def _author(scope: Scope) -> Author:
     client = scope.get("client")
     origin = str(client[0]) if client else "unix socket"
     via = headers.get(b"x-podium-actor", b"").decode("utf-8", "replace")
-    via = "".join(char for char in scrub(via)[:64] if char.isprintable()) or None
+    via = "".join(char for char in scrub(via[:200])[:64] if char.isprintable()) or None
     principal: Principal | None = scope["state"].get("principal")
     if principal is None:
         given = (key_of(headers) or b"").decode("utf-8", "replace")
