@@ -89,8 +89,8 @@ class Filled:
 
     def _fill(self) -> None:
         source = {"provider": "scripted", "location": str(self._script)}
-        for name in ("m@1", "m@2", "other@1"):
-            name, _, version = name.partition("@")
+        for ref in ("m@1", "m@2", "other@1"):
+            name, _, version = ref.partition("@")
             self.ask("POST", "/api/v1/models", {"name": name, "version": version, "source": source, "activate": True})
         self.ask("PUT", "/api/v1/aliases/short", {"target": "m@1"})
         for number in range(4):
