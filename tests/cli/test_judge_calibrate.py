@@ -31,11 +31,11 @@ KEYS = ("n", "auc", "kappa", "ece_before", "ece_after", "judgments_per_s", "inva
 
 
 @pytest.fixture
-def podium(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """``podium judge calibrate ARGUMENTS`` in this process: exit code, stdout, stderr."""
+def judges(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """``podium judge ARGUMENTS`` in this process: exit code, stdout, stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["podium", "judge", "calibrate", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["podium", "judge", *map(str, arguments)])
         with pytest.raises(SystemExit) as done:
             entry.main()
         shown = capsys.readouterr()
@@ -43,6 +43,12 @@ def podium(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         return (code if isinstance(code, int) else 0), shown.out, shown.err
 
     return run
+
+
+@pytest.fixture
+def podium(judges: Run) -> Run:
+    """``podium judge calibrate ARGUMENTS``."""
+    return lambda *arguments: judges("calibrate", *arguments)
 
 
 def padded(n: int = 80, seed: int = 1) -> list[dict[str, Any]]:
@@ -229,6 +235,22 @@ def test_what_is_saved_is_applied_by_whoever_reads_it(podium: Run, tmp_path: Pat
     assert podium(file, "--judge", "rules", "--save", "--force")[0] == 0
     assert stored(home)["rules"].forced
     assert podium(file, "--force")[0] == 2
+
+
+def test_what_is_saved_is_listed_and_can_be_taken_back(judges: Run, home: Path, tmp_path: Path) -> None:
+    assert "none is saved" in judges("calibrations")[2]
+    file = write(tmp_path / "labels.jsonl", padded())
+    assert judges("calibrate", str(file), "--save")[0] == 0
+    listed = json.loads(judges("calibrations", "--json")[1])["calibrations"]
+    assert [(one["judge"], one["criterion"], one["n"], one["teaches"]) for one in listed] == [
+        ("rules", "minimality", 80, True), ("stack", "minimality", 80, True),
+    ]  # fmt: skip
+    assert "minimality" in judges("calibrations")[1]
+    code, _, err = judges("forget", "rules", "--criterion", "safety")
+    assert (code, "no calibration of rules on safety is saved" in err) == (1, True)
+    assert json.loads(judges("forget", "rules", "--json")[1])["forgotten"] == ["minimality"]
+    assert set(stored(home)) == {"stack"}
+    assert judges("forget", "rules")[0] == 1
 
 
 def test_a_judge_no_better_than_chance_is_said_so_and_teaches_only_by_force(

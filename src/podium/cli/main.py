@@ -18,6 +18,7 @@ from podium.cli import (
     audit,
     bench,
     budgets,
+    calibrations,
     classification,
     config_history,
     configuration,
@@ -97,6 +98,8 @@ app.add_typer(events.swaps, name="swaps")
 app.add_typer(bench.app, name="bench")
 judging.app.command("run")(judged.run)
 judging.app.command()(judged_pairs.pairs)
+judging.app.command()(calibrations.calibrations)
+judging.app.command()(calibrations.forget)
 app.add_typer(judging.app, name="judge", cls=judged.FileOrCommand)
 app.command()(judged.judgments)
 app.add_typer(rules.app, name="rules")
