@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from podium.core.history import CLIENT_LEFT, bucket, bucket_ms
 from podium.domain.cost import Cause
@@ -55,6 +56,26 @@ class Curve:
     levels: tuple[Level, ...]
 
 
+Count: TypeAlias = tuple[float, int, int, int, int | None]
+"""(Unix seconds, requests, failures, tokens, bucket of its latency) of one attempt."""
+
+
+def counted(outcomes: Iterable[Outcome]) -> list[Count]:
+    """What of attempts counts as traffic."""
+    found: list[Count] = []
+    for outcome in outcomes:
+        cost = outcome.cost
+        cause = cost.cause
+        if cause not in CLIENTS:
+            continue
+        requests = 0 if cause is Cause.RETRY else 1
+        if outcome.success:
+            found.append((outcome.at, requests, 0, cost.output_tokens or 0, bucket(outcome.latency_ms)))
+        else:
+            found.append((outcome.at, requests, 0 if outcome.error == CLIENT_LEFT else 1, 0, None))
+    return found
+
+
 class Ring:
     """The newest ``length`` steps of ``step_s`` seconds each."""
 
@@ -63,20 +84,20 @@ class Ring:
         self._length = length
         self._steps: deque[Step] = deque()
 
-    def fold(self, outcomes: Iterable[Outcome]) -> None:
-        """Attempts ended."""
-        for outcome in outcomes:
-            if outcome.cost.cause not in CLIENTS:
-                continue
-            step = self._at(int(outcome.at // self.step_s))
-            if step is None:
-                continue
-            step.requests += outcome.cost.cause is not Cause.RETRY
-            if outcome.success:
-                step.latencies[bucket(outcome.latency_ms)] += 1
-                step.tokens += outcome.cost.output_tokens or 0
-            else:
-                step.failed += outcome.error != CLIENT_LEFT
+    def fold(self, counts: Iterable[Count]) -> None:
+        """Attempts ended; ``counted`` says what of them counts."""
+        step = None
+        for at, requests, failed, tokens, index in counts:
+            number = int(at // self.step_s)
+            if step is None or step.number != number:
+                step = self._at(number)
+                if step is None:
+                    continue
+            step.requests += requests
+            step.failed += failed
+            step.tokens += tokens
+            if index is not None:
+                step.latencies[index] += 1
 
     def _at(self, number: int) -> Step | None:
         steps = self._steps

@@ -58,4 +58,6 @@ showTheme();
 tellTimes();
 followLive();
 listenForActions();
+performance.mark("podium-draws");
 drawCharts(document);
+performance.mark("podium-drawn");
