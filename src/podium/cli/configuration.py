@@ -73,9 +73,13 @@ def _advised(found: Config) -> tuple[list[str], list[str]]:
 
 
 def _plain(found: object) -> object:
-    """The configuration as JSON values."""
+    """The configuration as JSON values, without what may be secret."""
+    from podium.transport.addresses import target  # noqa: PLC0415 - keeps `podium --help` fast
+
     whole = dataclasses.asdict(found)  # type: ignore[call-overload]  # a dataclass instance
     whole.pop("text")
+    for hook in whole["webhooks"].values():
+        hook["url"] = str(target(hook["url"]))  # its path may be somebody's secret
     return json.loads(json.dumps(_sets_to_lists(whole), default=str))
 
 
