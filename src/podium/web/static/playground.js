@@ -107,7 +107,7 @@ async function ask(side, signal) {
     if (!one.text && one.ended) place.textContent = "(an empty answer)";
     tell(side);
   }
-  if (one.request && form.dataset.costs === "yes") await costs(side, one);
+  if (one.ended && one.request && form.dataset.costs === "yes") await costs(side, one);
 }
 
 /** What is on record of the answer. Soon after its end, so ask a few times. */
