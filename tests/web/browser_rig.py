@@ -111,7 +111,7 @@ def site(folder: Path) -> Site:
     made.scored("worse", WORSE, 40)
     made.roll_out("support", start_share=0.2, step_s=3600.0, min_samples=2, validate=False)
     made.scored("support", BETTER, 12)
-    assert made.ask("m@a", "of some task", task="chat").status == 200
+    assert made.ask("m@a", "of some task", metadata={"task": "chat"}).status == 200
     return made
 
 

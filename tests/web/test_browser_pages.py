@@ -206,6 +206,7 @@ def test_the_playground_streams_both_answers_and_a_vote_becomes_feedback(rig: Ri
     said = rig.site.call("GET", f"/api/v1/decisions/{request_id}")["feedback"]
     (given,) = [one for one in said if one["source"] == "user"]
     assert given["score"] == (1.0 if given["ref"] == "m@a" else 0.0)
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=SHOTS / "playground-voted.png", full_page=True)
     watched.fine()
     page.close()
@@ -251,7 +252,7 @@ def test_quality_shows_how_a_judge_did_against_people_and_what_it_said_since(rig
     expect(page.get_by_role("region", name="Calibration by criterion and judge")).to_contain_text("rules")
     expect(page.locator("#samples tbody tr").first).to_contain_text("minimality")
     before = page.locator("#samples").inner_text()
-    assert rig.site.ask("m@b", "judge this", task="chat").status == 200
+    assert rig.site.ask("m@b", "judge this", metadata={"task": "chat"}).status == 200
     until(lambda: page.locator("#samples").inner_text() != before)
 
 

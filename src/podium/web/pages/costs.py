@@ -136,7 +136,10 @@ async def _page(look: Look, period: Period, since: float | None, now: float) -> 
         found = await costs.spending_by(("hour", column), first, span=period.span)
         timed = cast("dict[tuple[int, str], SpentRow]", found)
     start = first or min((hour for hour, _ in timed), default=last)
+    names = {one.id: one.name for one in look.services.keys.all()} if by == "key" and look.may("admin") else {}
     series = over_time(timed, figure.measure, figure.unit, first=start, last=last, span=period.span)
+    for line in series["lines"] if series is not None else ():
+        line["name"] = names.get(line["name"], line["name"])
     total = cost_views.spent(causes.values())
     return {
         "period": period.name,
@@ -148,7 +151,7 @@ async def _page(look: Look, period: Period, since: float | None, now: float) -> 
         "total": total,
         "asked": cost_views.spent(row for cause, row in causes.items() if cause in ASKED),
         "no_energy": None if total["energy_mwh"] is not None or not total["operations"] else await _why(look),
-        "rows": _rows(look, groups, by, figure.measure),
+        "rows": _rows(groups, names, figure.measure),
         "hidden": max(0, len(groups) - MOST_ROWS),
         "causes": [
             {"name": name, "text": CAUSES.get(name, name), **cost_views.spent((row,))}
@@ -159,11 +162,8 @@ async def _page(look: Look, period: Period, since: float | None, now: float) -> 
     }
 
 
-def _rows(look: Look, groups: Mapping[str, SpentRow], by: str, measure: Measure) -> list[Data]:
-    """By what the chart shows, the most first, with each one's part of all of it."""
-    names = {}
-    if by == "key" and look.may("admin"):
-        names = {one.id: one.name for one in look.services.keys.all()}
+def _rows(groups: Mapping[str, SpentRow], names: Mapping[str, str], measure: Measure) -> list[Data]:
+    """By what the chart shows, the most first, with each one's part of all of it. ``names``: of keys, for admins."""
     whole = math.fsum(measure(row) or 0.0 for row in groups.values())
     ranked = sorted(groups.items(), key=lambda pair: (-(measure(pair[1]) or 0.0), pair[0]))[:MOST_ROWS]
     return [

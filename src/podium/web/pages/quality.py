@@ -34,10 +34,15 @@ async def data(look: Look) -> Data:
         "samples": found,
         "wanted": {**wanted, "only": look.query.get("only", "")},
         "filtered": any(wanted.values()) or only is not None,
-        "tasks": sorted(spec.name for spec in services.tasks.specs()),
-        "criteria": sorted({OVERALL, *CRITERIA, *(one.criterion for one in calibrations)}),
+        "tasks": _choices(wanted["task"], *(spec.name for spec in services.tasks.specs())),
+        "criteria": _choices(wanted["criterion"], OVERALL, *CRITERIA, *(one.criterion for one in calibrations)),
         "live": judgments.live(services.judging, services.clock.monotonic()),
     }
+
+
+def _choices(chosen: str | None, *known: str) -> list[str]:
+    """What can be chosen, and what was."""
+    return sorted({*known, *((chosen,) if chosen else ())})
 
 
 def _order(one: Calibration) -> tuple[int, str, str]:

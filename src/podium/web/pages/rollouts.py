@@ -55,7 +55,7 @@ async def every(look: Look) -> Data:
         "more": offset + ON_A_PAGE + len(running) if len(found) > ON_A_PAGE + len(running) else None,
         "from": offset,
         "task": task,
-        "tasks": sorted(spec.name for spec in look.services.tasks.specs()),
+        "tasks": sorted({*(spec.name for spec in look.services.tasks.specs()), *((task,) if task else ())}),
     }
 
 
@@ -161,7 +161,7 @@ def _reading(plan: RolloutPlan, reading: Reading, needed: int | None) -> Data:
         "baseline": words.value(reading.metric, reading.baseline),
         "candidate": words.value(reading.metric, reading.candidate),
         "difference": words.gap(reading.metric, seen.difference),
-        "bounds": words.bounds(reading),
+        "bounds": words.bounds(reading) if seen.lower is not None or seen.upper is not None else "none yet",
         "limit": words.limit(plan, reading),
         "judged": words.judged(plan, reading, needed),
         "kind": _VERDICTS.get(seen.verdict, ""),
