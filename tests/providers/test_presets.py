@@ -30,7 +30,7 @@ FLAGS = {
     "sglang": "--model-path --host --port --served-model-name --context-length --max-running-requests --tp-size "
     "--pp-size --dp-size --nnodes --node-rank --dist-init-addr --tool-call-parser",
     "mlx_lm.server": "--model --host --port --decode-concurrency",
-    "transformers": "command* --host --port --force-model --continuous-batching!",
+    "transformers": "command* model* --host --port --continuous-batching!",
 }
 STAND_IN = """
 import argparse, json, os, sys
@@ -222,3 +222,10 @@ async def test_an_engine_that_is_not_installed_is_named_with_how_to_get_it(home)
 async def test_a_flag_the_engine_does_not_know_shows_its_own_words(start):
     with pytest.raises(LoadFailed, match="unrecognized arguments: --no-such-flag"):
         await start("vllm", remote="org/model", arguments=["--no-such-flag"])
+
+
+@pytest.mark.parametrize(("settings", "seconds"), [({}, 1800), ({"ready_timeout_s": 60}, 60)])
+async def test_the_pool_is_told_how_long_an_engine_may_take_to_start(home, environ, settings, seconds):
+    provider = CommandProvider(ProviderContext(home=home, environ=environ, reach=Reach()))
+    source = Source(provider="command", location="preset:vllm", settings={"remote": "org/model", **settings})
+    assert provider.ready_within(version_of(source, await provider.inspect(source))) == seconds

@@ -73,6 +73,8 @@ class Model:
     adaptive: bool = False
     measured_mb: int | None = None
     """What it really uses; ``None``: as estimated."""
+    ready_s: float | None = None
+    """How long it says that it may take to start."""
     fails: int = 0
     """So many loads fail from now on."""
     crashes: int = 0
@@ -176,6 +178,9 @@ class Machine:
 
     def endpoint(self, version: ModelVersion) -> str | None:
         return self.models[version.ref].endpoint
+
+    def ready_within(self, version: ModelVersion) -> float | None:
+        return self.models[version.ref].ready_s
 
     async def load(self, version: ModelVersion, instance_id: str, *, device: str = RAM) -> RigInstance:
         about = self.models[version.ref]

@@ -10,7 +10,7 @@ import pytest
 
 from fakes import MB
 from podium.domain.directive import Directive
-from podium.errors import LoadFailed, Overloaded
+from podium.errors import LoadFailed, Overloaded, ProviderTimeout
 from podium.ports import RAM
 from pool_rig import Model, Rig, rigged, settle
 
@@ -364,3 +364,19 @@ async def test_who_waits_is_told_what_for_and_about_how_long(rig: Rig):
     words, _ = rig.pool.outlook("a@1")
     assert words.startswith("another start in")
     assert "would not start" in words
+
+
+# ---------------------------------------------------------------- slow starts
+
+
+@pytest.mark.requirement("PRV-3")
+@rigged(
+    {"slow@1": Model(load_s=900.0, ready_s=1800.0), "usual@1": Model(load_s=900.0)},
+    1000,
+    load_timeout_s=300.0,
+)
+async def test_an_engine_that_is_known_to_start_slowly_is_waited_for_and_another_is_not(rig: Rig):
+    assert await rig.pool.warm(rig.versions["slow@1"], 300.0) == pytest.approx(900.0)
+    with pytest.raises(ProviderTimeout, match="no place on usual@1 within 300 s"):
+        await rig.pool.warm(rig.versions["usual@1"], 300.0)
+    assert rig.pool.load_seconds("slow@1") == pytest.approx(900.0)

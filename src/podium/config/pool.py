@@ -33,7 +33,9 @@ class Pool:
     queue_timeout_s: Annotated[
         Seconds, Meta(description="Longest wait for a place on a loaded model, loading included")
     ] = 600.0
-    load_timeout_s: Annotated[Seconds, Meta(description="Longest time one model may take to start")] = 300.0
+    load_timeout_s: Annotated[
+        Seconds, Meta(description="Longest time one model may take to start, unless its ready_timeout_s allows more")
+    ] = 300.0
     idle_ttl_s: Annotated[
         float, Meta(ge=0, description="Unload a model after this long without a request; 0 keeps it")
     ] = 0.0

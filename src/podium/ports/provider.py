@@ -197,6 +197,15 @@ class Hosting(Protocol):
 
 
 @runtime_checkable
+class Patient(Protocol):
+    """A provider whose versions may say how long they take to start. Optional."""
+
+    def ready_within(self, version: ModelVersion) -> float | None:
+        """Seconds after which ``load`` gives up by itself, where the version says so; ``None``: as the pool has it."""
+        ...
+
+
+@runtime_checkable
 class AtEndpoint(Protocol):
     """A provider whose versions run on servers that are not ours. Optional."""
 

@@ -136,6 +136,12 @@ class ArtifactProvider:
             return cards or (f"{nvml.CUDA}:0",)
         return (*cards, RAM) if cards and _built_for_cuda(framework, settings) else (RAM,)
 
+    def ready_within(self, version: ModelVersion) -> float | None:
+        """What was set, if it was."""
+        if "ready_timeout_s" not in version.source.settings:
+            return None
+        return read_settings(version.source, Settings).ready_timeout_s
+
     async def load(self, version: ModelVersion, instance_id: str, *, device: str = RAM) -> HttpInstance:
         """Start the worker; returns when the model is loaded and it listens. Raises ``LoadFailed``."""
         try:

@@ -133,6 +133,14 @@ class CommandProvider:
         cards = sorted(driver.devices, key=lambda card: -card.total_bytes) if driver is not None else []
         return tuple(card.id for card in cards) or (f"{nvml.CUDA}:0",)
 
+    def ready_within(self, version: ModelVersion) -> float | None:
+        """What was set, else what the preset is known to need."""
+        settings = read_settings(version.source, Settings)
+        try:
+            return settings.ready_timeout_s or _plan(version.source, settings, version.ref).ready_timeout_s
+        except InvalidRequest:
+            return None
+
     async def load(self, version: ModelVersion, instance_id: str, *, device: str = RAM) -> HttpInstance:
         """Start the server and wait until it answers. Raises ``LoadFailed`` with the end of its log."""
         settings = read_settings(version.source, Settings)

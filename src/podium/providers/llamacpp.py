@@ -96,6 +96,12 @@ class LlamaCppProvider:
         cache = (facts.kv_bytes_per_token or 0) * _context(settings, facts) * settings.slots
         return facts.size_bytes + cache + overhead(_path(version.source), facts.digest, facts.size_bytes)
 
+    def ready_within(self, version: ModelVersion) -> float | None:
+        """What was set, if it was."""
+        if "ready_timeout_s" not in version.source.settings:
+            return None
+        return read_settings(version.source, Settings).ready_timeout_s
+
     async def load(self, version: ModelVersion, instance_id: str) -> HttpInstance:
         """Start the worker; returns when it listens. Raises ``LoadFailed`` with the end of its log."""
         if importlib.util.find_spec("xllamacpp") is None:

@@ -60,6 +60,7 @@ class Loader:
         slot, state = copy.slot, self._state
         limit = state.limits.load_timeout_s
         try:
+            limit = state.load_limit(slot.version)
             async with asyncio.timeout(limit):
                 instance = await self._provide(copy)
         except asyncio.CancelledError:

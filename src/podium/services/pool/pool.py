@@ -333,7 +333,8 @@ class Pool:
     async def warm(self, version: ModelVersion, timeout_s: float) -> float:
         """Load, check health, and do one real forward pass unless this instance has done one already.
 
-        Returns the seconds this took (0.0 when it was warm).
+        Returns the seconds this took (0.0 when it was warm). A version that says it takes longer to start is waited
+        for longer than ``timeout_s``.
         """
         started = self._clock.monotonic()
         slot = self._slots.get(version.ref)
@@ -344,7 +345,7 @@ class Pool:
             if any(copy.warmed for copy in slot.ready):
                 return 0.0
             slot.retry_at = 0.0  # an order overrides the pause after a failed load
-        lease = await self.lease(version, timeout_s)
+        lease = await self.lease(version, max(timeout_s, self._state.load_limit(version)))
         try:
             async with asyncio.timeout(timeout_s):
                 await lease.instance.health()

@@ -8,10 +8,13 @@ from typing import Any
 
 from podium.domain.instance import InstanceState
 from podium.domain.model import ModelVersion
-from podium.ports import RAM, AtEndpoint, Clock, Instance, OnDevices, Provider
+from podium.ports import RAM, AtEndpoint, Clock, Instance, OnDevices, Patient, Provider
 from podium.services.pool.copy import Copy
 from podium.services.pool.limits import PoolLimits
 from podium.services.pool.slot import Endpoint, Slot
+
+GIVING_UP_S = 15.0
+"""A provider that gives up by itself says why: it gets this much longer to end what it began."""
 
 
 class State:
@@ -67,6 +70,12 @@ class State:
         """Where a version may run, best first."""
         provider = self.provider(slot)
         return (provider.devices(slot.version) or (RAM,)) if isinstance(provider, OnDevices) else (RAM,)
+
+    def load_limit(self, version: ModelVersion) -> float:
+        """Seconds a copy may take to start: more than the pool allows where the version itself says so."""
+        provider = self.providers(version.source.provider)
+        own = provider.ready_within(version) if isinstance(provider, Patient) else None
+        return self.limits.load_timeout_s if own is None else max(self.limits.load_timeout_s, own + GIVING_UP_S)
 
     def footprint(self, slot: Slot) -> int:
         """Bytes another copy will take: measured on an earlier one, else estimated."""
