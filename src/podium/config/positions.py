@@ -36,7 +36,8 @@ def lines(text: str) -> dict[tuple[str, ...], int]:
             continue
         if header := _HEADER.match(line):
             table = _split(header[1])
-            found.setdefault(table, number)
+            for end in range(1, len(table) + 1):
+                found.setdefault(table[:end], number)
         elif key := _KEY.match(line):
             path = table + _split(key[1])
             for end in range(len(table) + 1, len(path) + 1):

@@ -27,8 +27,8 @@ def redacted(text: str) -> tuple[str, int]:
     made = []
     for line in text.splitlines(keepends=True):
         clean = _PAIR.sub(_pair, line)
-        shown = scrub(clean)
-        if shown != clean:
+        left = clean.replace(MARK, "")
+        if scrub(left) != left:
             body = clean.rstrip("\r\n")
             clean = _whole(body) + clean[len(body) :]
         changed += clean != line

@@ -38,9 +38,11 @@ _MORE = (
 _FORMS = Masker()
 _ASSIGNED = re.compile(
     r"(?i)((?:api[_-]?key|token|secret|password|passwd|passphrase|credential)[\w-]{0,40}[\"']?\s{0,4}(?:=|:|\s)\s{0,4})"
-    r"([\"']?)(?!env:|file:|\*{4})([^\s\"',;&]{6,400})"
+    r"([\"']?)(?!env:|file:|secret:|\*{4})([^\s\"',;&]{6,400})"
 )
 """``--api-key XYZ``, ``password: XYZ``, ``?token=XYZ``; not ``tokens 17`` or ``token budget``."""
+_ELSEWHERE = re.compile(r"(?i)[_-](?:env|file|ids?|names?|count)[\"']?\s*[=:]?\s*$")
+"""Names that say where a secret is, not what it is."""
 
 
 def scrub(text: str) -> str:
@@ -53,6 +55,8 @@ def scrub(text: str) -> str:
 
 def _hide(found: re.Match[str]) -> str:
     name, quote, value = found.groups()
+    if _ELSEWHERE.search(name):
+        return found[0]
     spaced = name != name.rstrip() and not name.rstrip().endswith(("=", ":"))
     option = re.search(r"--?[\w-]{0,60}$", found.string[max(0, found.start() - 64) : found.start()]) is not None
     if spaced and not option and value.isalpha():
