@@ -59,6 +59,12 @@ def test_the_digest_follows_what_is_asked_and_not_the_pass_mark(tmp_path):
     assert library.get("politeness").digest != first.digest
 
 
+def test_a_pattern_needs_no_instructions(tmp_path):
+    write(tmp_path / "rubrics", "dated.toml", "pattern = '\\d{4}-\\d\\d'")
+    rubric = RubricLibrary(tmp_path / "rubrics").get("dated")
+    assert (rubric.pattern, rubric.instructions) == (r"\d{4}-\d\d", "")
+
+
 def test_an_unknown_criterion_names_the_nearest(tmp_path):
     with pytest.raises(NotFound, match="relevance"):
         RubricLibrary(tmp_path).get("relevence")
@@ -87,6 +93,10 @@ def test_an_unknown_criterion_names_the_nearest(tmp_path):
         ('instructions = "x"\nzzz = 1', "there are instructions"),
         ('instructions = "' + "x" * 7_000 + '"', "are the most"),
         ("#" * 70_000, "larger than"),
+        ('pattern = "("', "no regular expression"),
+        ('pattern = ""', "of 1 to 1,000 characters"),
+        ("pattern = 7", "of 1 to 1,000 characters"),
+        ('pattern = "' + "x" * 1_001 + '"', "of 1 to 1,000 characters"),
     ],
 )
 def test_a_wrong_file_says_which_and_what(tmp_path, text, why):

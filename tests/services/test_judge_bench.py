@@ -68,6 +68,7 @@ def bench(asking: Crowd) -> Bench:
         budget=Budget(Limits(), 0.0),
         clock=cast("Any", Still()),
         idleness=Idleness(),
+        search=lambda pattern, text: None,
     )
 
 

@@ -14,6 +14,7 @@ from podium.core.judge_silence import ROW
 from podium.core.sampling import place
 from podium.domain.finding import Code
 from podium.domain.judgment import CRITERIA, OVERALL, Judged
+from podium.errors import InvalidRequest
 from podium.services.doctor import diagnose
 
 RULES_ONLY = "[judging]\nenabled = true\nsample = 1.0\n"
@@ -246,6 +247,29 @@ async def test_settings_are_exchanged_without_a_restart(tmp_path: Path):
         await rig.gateway.reload()
         await rig.ask("What is the capital of France?")
         await rig.judged(1)
+
+
+@pytest.mark.requirement("JDG-1")
+async def test_a_criterion_of_ones_own_may_be_a_pattern_which_is_a_fact_and_asks_no_model(tmp_path: Path):
+    settings = '[judging]\nenabled = true\nsample = 1.0\ncriteria = ["dated"]\njudge = "auto"\n'
+    rubrics = tmp_path / "home" / "rubrics"
+    rubrics.mkdir(parents=True)
+    (rubrics / "dated.toml").write_text("pattern = '^(19|20)\\d\\d-\\d\\d$'")
+    (rubrics / "endless.toml").write_text("pattern = '^(x+x+)+y$'")
+    async with judging(tmp_path, settings) as rig:
+        await rig.add("m", text="1999-12")
+        await rig.add("other", text="It was in 1999-12.")
+        await rig.ask("When?")
+        await rig.ask("When?", model="other")
+        await rig.judged(2)
+        scores = {one.ref: (one.score, one.verdict.judge, one.used) for one in await rig.stored(criterion="dated")}
+        assert scores == {"m@1": (1.0, "rules", True), "other@1": (0.0, "rules", True)}
+        slow = Judged(id="slow", task="qa", prompt="", output="x" * 60)
+        ruling = await rig.judging.rule(slow, judge="auto", criteria=["endless"])
+        (verdict,) = ruling.settled[0].verdicts
+        assert (verdict.score, "took too long" in str(verdict.invalid)) == (None, True)
+        with pytest.raises(InvalidRequest, match="judged by a pattern"):
+            await rig.judging.compare(slow, slow, "dated", ["auto"])
 
 
 @pytest.mark.requirement("JDG-3")

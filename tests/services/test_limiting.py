@@ -148,7 +148,9 @@ def test_a_request_larger_than_the_limit_is_told_that_waiting_is_in_vain() -> No
     other = grant(Limiter(Clock()), who(tokens="1k/min"))
     other.enter()
     other.take(10, 500, known=True)
-    with pytest.raises(RateLimited, match=r"may need 600 tokens, and of the 1000/min .* 490 are left; come back in 7 s"):
+    with pytest.raises(
+        RateLimited, match=r"may need 600 tokens, and of the 1000/min .* 490 are left; come back in 7 s"
+    ):
         Grant(other.meter, "the key 'ci'", Clock()).take(100, 500, known=True)
 
 

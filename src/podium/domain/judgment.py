@@ -134,10 +134,13 @@ class Rubric:
 
     criterion: str
     instructions: str
+    """Empty: no model is asked, the ``pattern`` alone decides."""
     digest: str
     low: int = 1
     high: int = 5
     """The scale the model answers on, ``high`` is best."""
+    pattern: str | None = None
+    """A regular expression that a good answer holds and no other; it stands for the rules."""
     needs_context: bool = False
     """Without a context (or prompt) to compare with there is no ground for a score."""
     pass_mark: float = 0.7

@@ -21,9 +21,10 @@ SHIPPED = Path(__file__).parent
 MOST_BYTES = 64 * 1024
 LONGEST = 6_000
 """Characters of instructions: they are part of every prompt."""
+LONGEST_PATTERN = 1_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _RESERVED = frozenset({OVERALL, RULES, STACK})
-_FIELDS = ("instructions", "scale", "needs_context", "pass_mark")
+_FIELDS = ("instructions", "scale", "needs_context", "pass_mark", "pattern")
 _Stamp = tuple[str, int, int]
 
 
@@ -86,9 +87,10 @@ def _rubric(path: Path, fields: Mapping[str, object]) -> Rubric:
         if name not in _FIELDS:
             close = near(name, _FIELDS)
             raise _wrong(path, f"has no field {name[:64]!r}; " + (f"did you mean {close[0]}?" if close else _known()))
-    instructions = fields.get("instructions")
-    if not isinstance(instructions, str) or not instructions.strip():
-        raise _wrong(path, "needs instructions: what to judge, and what each mark means")
+    pattern = _pattern(path, fields.get("pattern"))
+    instructions = fields.get("instructions", None if pattern is None else "")
+    if not isinstance(instructions, str) or (pattern is None and not instructions.strip()):
+        raise _wrong(path, "needs instructions: what to judge, and what each mark means; or a pattern")
     if len(instructions) > LONGEST:
         raise _wrong(path, f"has {len(instructions):,} characters of instructions; {LONGEST:,} are the most")
     low, high = _scale(path, fields.get("scale", [1, 5]))
@@ -97,7 +99,7 @@ def _rubric(path: Path, fields: Mapping[str, object]) -> Rubric:
         raise _wrong(path, "needs_context is true or false")
     if isinstance(pass_mark, bool) or not isinstance(pass_mark, int | float) or not 0 <= pass_mark <= 1:
         raise _wrong(path, "pass_mark is a number from 0 to 1")
-    content = msgspec.json.encode([path.stem, instructions.strip(), low, high, needs_context])
+    content = msgspec.json.encode([path.stem, instructions.strip(), low, high, needs_context])  # what models are asked
     return Rubric(
         criterion=path.stem,
         instructions=instructions.strip(),
@@ -105,8 +107,21 @@ def _rubric(path: Path, fields: Mapping[str, object]) -> Rubric:
         low=low,
         high=high,
         needs_context=needs_context,
+        pattern=pattern,
         pass_mark=float(pass_mark),
     )
+
+
+def _pattern(path: Path, pattern: object) -> str | None:
+    if pattern is None:
+        return None
+    if not isinstance(pattern, str) or not pattern or len(pattern) > LONGEST_PATTERN:
+        raise _wrong(path, f"pattern is a regular expression of 1 to {LONGEST_PATTERN:,} characters")
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise _wrong(path, f"pattern is no regular expression of Python: {error}") from None
+    return pattern
 
 
 def _scale(path: Path, scale: object) -> tuple[int, int]:

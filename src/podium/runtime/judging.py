@@ -12,6 +12,7 @@ from podium.domain.model import ModelVersion
 from podium.rubrics import RubricLibrary
 from podium.runtime.foundation import Foundation
 from podium.runtime.serving import Serving
+from podium.sandbox import Sandbox
 from podium.services.judge.asking import ModelJudge
 from podium.services.judge.picking import JudgePicker
 from podium.services.judging import Bench, Judging
@@ -30,6 +31,9 @@ def judging(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Judgin
     calibrations = Calibrations(base.store)
     picker = JudgePicker(base.policy, base.registry, base.tasks, may_judge_itself=lambda: made.orders.may_judge_itself)
 
+    box = Sandbox()
+    stack.callback(box.close)
+
     def named(ref: str) -> ModelVersion:
         return base.registry.resolve(ref)
 
@@ -43,6 +47,7 @@ def judging(base: Foundation, serving: Serving, stack: AsyncExitStack) -> Judgin
         budget=budget,
         clock=base.clock,
         idleness=serving.gateway.idleness,
+        search=box.search,
     )
     made = Judging(
         store=base.store,

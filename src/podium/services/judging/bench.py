@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -19,7 +20,7 @@ from podium.core.judge_silence import Silences
 from podium.core.settling import Known, Settled, settle
 from podium.domain.judgment import RULES, Judged, Preference, Rubric, Verdict
 from podium.domain.model import ModelVersion
-from podium.errors import NotFound, PodiumError
+from podium.errors import InvalidRequest, NotFound, PodiumError
 from podium.ports import Clock
 from podium.services.idleness import Idleness
 
@@ -27,6 +28,8 @@ REQUESTS = 16
 """Requests to judges under way at once, over all answers."""
 PACE_S = 0.02
 """Between two rules while users are served."""
+MOST_MATCHED = 20_000
+"""Characters of an answer in which a pattern is looked for."""
 LONG = 20_000
 """Characters from which on rules run in a thread."""
 _log = structlog.get_logger("podium.judging")
@@ -66,7 +69,8 @@ class Rubrics(Protocol):
 
 class Bench:
     """``grade`` is that of core/graders; ``pick`` chooses a judge by criterion, judged version, the one that was named, and
-    those whose replies are no verdicts; ``named`` finds one by its name; ``known`` gives stored calibrations.
+    those whose replies are no verdicts; ``named`` finds one by its name; ``known`` gives stored calibrations; ``search`` says
+    whether a pattern is found in a text, ``None`` when that took too long; it blocks.
     """
 
     def __init__(
@@ -81,8 +85,10 @@ class Bench:
         budget: Budget,
         clock: Clock,
         idleness: Idleness,
+        search: Callable[[str, str], bool | None],
     ) -> None:
         self._grade = grade
+        self._search = search
         self._asking = asking
         self._rubrics = rubrics
         self._pick = pick
@@ -112,12 +118,21 @@ class Bench:
         answer.
         """
         rubrics = [self._rubric(criterion) for criterion in criteria]
-        ruled = [await self._rule(item, criterion) for criterion in criteria]
+        ruled = [
+            await (
+                self._rule(item, criterion)
+                if one is None or one.pattern is None
+                else self._match(item, one, one.pattern)
+            )
+            for criterion, one in zip(criteria, rubrics, strict=True)
+        ]
         asked: list[Verdict | None] = [None] * len(criteria)
         if judge is not None:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    None if one is None else group.create_task(self._ask(item, one, judge, ref, timeout_s))
+                    None
+                    if one is None or not one.instructions
+                    else group.create_task(self._ask(item, one, judge, ref, timeout_s))
                     for one in rubrics
                 ]
             asked = [None if task is None else task.result() for task in tasks]
@@ -137,9 +152,12 @@ class Bench:
     ) -> Preference:
         """Which of two answers to the same question is better. ``judge``: a version, or ``auto``.
 
-        Raises ``NotFound`` for a criterion without a rubric or when there is no judge.
+        Raises ``NotFound`` for a criterion without a rubric or when there is no judge, ``InvalidRequest`` for one that models
+        are not asked about.
         """
         rubric = self._rubrics.get(criterion)
+        if not rubric.instructions:
+            raise InvalidRequest(f"{criterion} is judged by a pattern; no model can compare by it", param="criterion")
         mute = self._silences.of(criterion, self._clock.monotonic())
         version = self._pick(criterion, None, None if judge == BEST else self._named(judge), mute)
         if version is None:
@@ -181,6 +199,16 @@ class Bench:
         except Exception:  # noqa: BLE001 - whatever an answer does to a rule, the other judges go on
             _log.exception("a rule failed", criterion=criterion)
             return Verdict(criterion=criterion, judge=RULES, score=None, invalid="the rule failed; see the log")
+
+    async def _match(self, item: Judged, rubric: Rubric, pattern: str) -> Verdict:
+        """1 when the pattern of a rubric is found in the answer, else 0: a fact."""
+        text = item.output[:MOST_MATCHED].encode("utf-8", "replace").decode()
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._search, pattern, text)
+        blank = Verdict(criterion=rubric.criterion, judge=RULES, score=None, method="pattern")
+        if found is None:
+            return replace(blank, invalid="the pattern took too long on this answer; simplify it")
+        reason = "" if found else "the pattern was not found"
+        return replace(blank, score=float(found), sd=0.0, certain=True, reason=reason)
 
     async def _ask(self, item: Judged, rubric: Rubric, judge: str, ref: str | None, timeout_s: float) -> Verdict | None:
         """``None`` when there is nobody to ask."""
