@@ -21,6 +21,9 @@ async def data(look: Look) -> Data:
         served = [row["ref"] for row in one["versions"] if row["share_24h"]]
         for row in one["versions"]:
             row["color"] = served.index(row["ref"]) % COLOURS + 1 if row["ref"] in served else None
+        known = [row for row in one["versions"] if row["quality"] is not None]
+        one["leads"] = any(row["leads"] for row in known)
+        one["best"] = max(known, key=lambda row: row["quality"]["mean"], default=None)
         one["because"] = _because(one["leader"] or "", one["why"] or "")
     return {**found, "task": task, "known": sorted(spec.name for spec in look.services.tasks.specs())}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 from podium.domain.instance import InstanceState
+from podium.domain.swap import Event
 from podium.errors import StoreError
 from podium.ports import Page as Rows
 from podium.server import views
@@ -29,7 +31,7 @@ async def data(look: Look) -> Data:
     with suppress(StoreError):
         async with asyncio.timeout(1.0):
             await services.recorder.flush()
-    events = await services.event_log.events_like(0, (), Rows(limit=EVENTS), newest=True)
+    events = await services.event_log.events_like(0, (), Rows(limit=4 * EVENTS), newest=True)
     return {
         "traffic": found,
         "range": chosen,
@@ -40,10 +42,17 @@ async def data(look: Look) -> Data:
         "rows": sorted(pool["instances"], key=lambda row: (_RANK.get(row["state"], 9), row["ref"])),
         "used_mb": sum(row["memory_mb"] or 0.0 for row in pool["instances"]),
         "loaded": sum(row["state"] == InstanceState.READY for row in pool["instances"]),
-        "events": [views.event(item) for item in reversed(events)],
+        "events": _told(events)[:EVENTS],
         "registered": len(services.registry.versions()),
         "total_24h": sum(one["requests"] for refs in found["last_24_h"].values() for one in refs.values()),
     }
+
+
+def _told(events: Sequence[Event]) -> list[views.Json]:
+    """The newest first; that an instance was loading says nothing once it is ready."""
+    shown = [views.event(item) for item in reversed(events)]
+    ready = {one["data"].get("instance") for one in shown if one["kind"] == "instance.ready"}
+    return [one for one in shown if one["kind"] != "instance.loading" or one["data"].get("instance") not in ready]
 
 
 def _rates(curve: views.Json) -> Data:

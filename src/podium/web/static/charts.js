@@ -19,6 +19,7 @@ function colour(name, alpha = 1) {
 
 function short(value, unit) {
   if (value === null || value === undefined) return "—";
+  if (unit === "ms" && Math.abs(value) >= 1000) return short(value / 1000, "s");
   const size = Math.abs(value);
   const text = size >= 1e6 ? `${+(value / 1e6).toPrecision(3)} M` : size >= 1e4 ? `${+(value / 1e3).toPrecision(3)} k`
     : size >= 100 ? value.toFixed(0) : `${+value.toPrecision(3)}`;
