@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,6 +174,14 @@ def test_all_formats_hold_the_same_rows(podium, filled, tmp_path):
         assert [float(part) for part in label.split(":")] == [0, 1 - row["reward"], row["propensity"]]
         assert " score:0.5 " in rest
         assert actions[2].split(" |a ")[-1].removeprefix("|a ").startswith("ref=c%7Cd%3Ae%20f@1 ")
+
+
+def test_the_command_that_checks_an_export_is_told(podium, filled, tmp_path):
+    code, _, err = podium("export", "--out", tmp_path / "my log")
+    assert code == 0
+    told = next(line for line in err.splitlines() if line.startswith("check it: "))
+    program, *command = shlex.split(told.removeprefix("check it: "))
+    assert (program, podium(*command)[0]) == ("podium", 0)
 
 
 def test_rows_go_to_stdout_without_a_file(podium, filled):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -94,6 +95,8 @@ def _export(kind: str, out: Path | None, window: Window, *, force: bool, as_json
         return
     beside = f", {rows.left_out} left out (nobody scored them, or they were fallbacks)" if rows.left_out else ""
     output.note(f"{rows.rows} rows{beside}; hash of the last: {rows.last}")
+    if out is not None:
+        output.note(f"check it: podium export --verify {shlex.quote(str(out))} --last {rows.last}")
 
 
 def _verify(file: Path, last: str | None, *, as_json: bool) -> None:
