@@ -7,13 +7,17 @@ process asked the system for beyond the loopback interface. Run by ``test_offlin
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ipaddress
 import json
+import socket
+import struct
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+_SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 ELSEWHERE: list[str] = []
 """What left, or would have."""
 
@@ -130,8 +134,17 @@ async def day(home: Path) -> dict[str, Any]:
     return {"done": done, "refused": refused}
 
 
+def loopback_up() -> None:
+    """A new network namespace has a loopback interface that is down. As ``ip link set lo up``, netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP | _IFF_RUNNING))
+
+
 def main() -> None:
     """Nothing of Podium is imported before what is watched is watched."""
+    if sys.argv[1] == "--up":
+        loopback_up()
+        return
     home = Path(sys.argv[1])
     sys.addaudithook(_watch)
     found = asyncio.run(day(home))

@@ -163,7 +163,7 @@ async def readyz(services: ServicesDep) -> Response:
     """The store can be written and there is something to serve. Calls no model."""
     numbers = services.recorder.stats()
     if numbers.last_error:
-        return Response(f"recording fails: {numbers.last_error}\n", status_code=503, media_type="text/plain")
+        return Response("recording fails; `podium doctor` says why\n", status_code=503, media_type="text/plain")
     _, active = services.registry.query(status=Lifecycle.ACTIVE, page=Page(limit=1))
     text = f"ok, {active} active model(s)\n" if active else "ok, no active model yet\n"
     return Response(text, media_type="text/plain")
