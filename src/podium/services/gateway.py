@@ -126,7 +126,8 @@ class Gateway:
                 await self._attempt(head, decision, out)
             except PodiumError as error:
                 if out.bytes_started:
-                    self._break_stream(head, error, out)
+                    out.write(error_event(error, head.request_id))  # it cannot be continued
+                    out.finish()
                     return
                 route = route or Route(choice, self._chain(head, choice, criteria))
                 following = route.after(decision.served, error)
@@ -383,11 +384,6 @@ class Gateway:
             attempt.streamed(relay)
         if not relay.done:
             out.write(b"data: [DONE]\n\n")
-        out.finish()
-
-    def _break_stream(self, head: RequestHead, error: PodiumError, out: Responder) -> None:
-        """An answer has begun and cannot be continued: one error event, then the end."""
-        out.write(error_event(error, head.request_id))
         out.finish()
 
     @staticmethod
