@@ -31,14 +31,21 @@ class Pair:
 
 
 def read_pairs(path: Path, criterion: str | None = None) -> tuple[Pair, ...]:
-    """All rows. Raises ``InvalidRequest`` that names file, line and column."""
+    """All pairs; rows of one output, as files of labels may hold beside them, are left out.
+
+    Raises ``InvalidRequest`` that names file, line and column.
+    """
     rows = []
     for line, fields in objects_of(path):
+        if "output" in fields and "output_1" not in fields:
+            continue
         rows.append(_pair(f"{path}, line {line}", line, fields, criterion))
         if len(rows) > MOST_PAIRS:
             raise InvalidRequest(f"{path} has more than {MOST_PAIRS} pairs; judge a part of them", param="file")
     if not rows:
-        raise InvalidRequest(f"{path} has no rows: it needs one pair of answers a line", param="file")
+        raise InvalidRequest(
+            f"{path} has no pairs: it needs output_1 and output_2 of two answers to one question a line", param="file"
+        )
     return tuple(rows)
 
 
