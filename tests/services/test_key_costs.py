@@ -99,6 +99,24 @@ async def test_what_the_disk_refused_is_written_with_what_came_since(
         assert (await costs.spent())["ada"].operations == 2
 
 
+async def test_hours_are_put_together_into_longer_ones_and_start_where_the_clock_does(
+    home: Path, clock: FakeClock
+) -> None:
+    first = 24 * (int(NOW // HOUR) // 24)
+    async with kept(home, clock) as costs:
+        for hour in (0, 1, 25):
+            costs.heard("ada", ended((first + hour) * HOUR + 1, output_tokens=3))
+        await costs.write()
+        by_hour = await costs.over_time(first * HOUR, 1)
+        by_day = await costs.over_time(first * HOUR, 24)
+    assert {place: row.operations for place, row in by_hour.items()} == {
+        (first, "ada"): 1,
+        (first + 1, "ada"): 1,
+        (first + 25, "ada"): 1,
+    }
+    assert {place: row.output_tokens for place, row in by_day.items()} == {(first, "ada"): 6, (first + 24, "ada"): 3}
+
+
 async def test_old_hours_go_and_so_do_the_oldest_beyond_the_cap(home: Path, clock: FakeClock) -> None:
     async with kept(home, clock) as costs:
         for hour in range(5):

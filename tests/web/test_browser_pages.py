@@ -236,7 +236,10 @@ def test_costs_are_told_by_key_with_names_for_admins_and_reasons_for_what_is_not
     settled(page)
     table = page.get_by_role("region", name="Costs by key")
     expect(table).to_contain_text("the user")
-    assert rig.site.call("GET", "/api/v1/costs/keys")["keys"][0]["name"] == "the user"
+    (key,) = rig.site.call("GET", "/api/v1/costs/keys")["keys"]
+    points = rig.site.call("GET", "/api/v1/costs/over-time?by=key")["points"]
+    assert (key["name"], points[0]["name"]) == ("the user", "the user")
+    assert sum(point["operations"] for point in points) == key["operations"]
     expect(page.locator(".stats")).to_contain_text("the model's process is not ours to measure")
     expect(page.locator("#answers")).to_contain_text("Not measured")
     viewer = rig.open("viewer")

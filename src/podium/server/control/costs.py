@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from podium.core.spending import hour_of
+from podium.core.spending import HOUR_S, hour_of
 from podium.domain.cost import Cause, SpentRow
 from podium.domain.principal import Role
 from podium.domain.unmeasured import NO_ENERGY
@@ -85,6 +85,37 @@ async def key_costs(services: ServicesDep, principal: Asking, since: Moment = No
     rows = sorted(found.items(), key=lambda pair: (-pair[1].operations, pair[0]))
     spent = [{"key": key or None, "name": names.get(key), **cost_views.spent((row,))} for key, row in rows]
     return {"since": since, "until": until, "keys": spent}
+
+
+@router.get("/over-time")
+async def costs_over_time(
+    services: ServicesDep,
+    principal: Asking,
+    by: Annotated[Literal["model", "task", "key"], Query(description="What the sums are divided by.")] = "model",
+    since: Moment = None,
+    span_h: Annotated[int, Query(ge=1, le=24, description="Hours that one point stands for.")] = 1,
+) -> views.Json:
+    """What was spent hour by hour, oldest first, by version, task or key; of keys what clients asked for alone. Without
+    ``since``: the last 24 hours. An hour in which nothing was spent has no point.
+    """
+    with contextlib.suppress(StoreError):  # while the disk is full, what is on it can be read all the same
+        await services.recorder.flush()
+    start = max(0.0, services.clock.now() - 23 * HOUR_S) if since is None else since
+    names = {one.id: one.name for one in services.keys.all()} if principal.role is Role.ADMIN and by == "key" else {}
+    points = [
+        {"at": hour * HOUR_S, by: name or None, "name": names.get(name), **cost_views.spent((row,))}
+        for (hour, name), row in sorted((await over_time(services, by, start, span_h)).items())
+    ]
+    return {"by": by, "since": hour_of(start) * HOUR_S, "span_h": span_h, "points": points}
+
+
+async def over_time(services: Services, by: str, since: float, span_h: int) -> dict[tuple[int, str], SpentRow]:
+    """Sums by hour since 1970 (the first of ``span_h``) and version, task or key."""
+    if by == "key":
+        return dict(await services.key_costs.over_time(since, span_h))
+    column = {"model": "ref", "task": "task"}[by]
+    found = await services.costs.spending_by(("hour", column), hour_of(since), span=span_h)
+    return {(int(hour), str(name)): row for (hour, name), row in found.items()}
 
 
 @router.get("/compare", responses=errors(e404="there is no such version"))

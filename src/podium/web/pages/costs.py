@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from podium.core.picture.costs import titled
 from podium.core.spending import HOUR_S, hour_of
@@ -20,6 +20,7 @@ from podium.domain.costing import Trend
 from podium.domain.unmeasured import NO_ENERGY
 from podium.errors import NotFound, StoreError
 from podium.server import cost_views
+from podium.server.control.costs import over_time as spent_over_time
 from podium.services.cost_profiles import Look as CostLook
 from podium.web.page import Data, Look, Page
 from podium.web.series.spending import Measure, over_time
@@ -129,12 +130,9 @@ async def _page(look: Look, period: Period, since: float | None, now: float) -> 
     causes = {str(cause): row for (cause,), row in (await costs.spending_by(("cause",), first)).items()}
     if by == "key":
         groups = await keys.spent(since)
-        timed = await keys.over_time(since or 0.0, period.span)
     else:
-        column = GROUPS[by]
-        groups = {str(name): row for (name,), row in (await costs.spending_by((column,), first)).items()}
-        found = await costs.spending_by(("hour", column), first, span=period.span)
-        timed = cast("dict[tuple[int, str], SpentRow]", found)
+        groups = {str(name): row for (name,), row in (await costs.spending_by((GROUPS[by],), first)).items()}
+    timed = await spent_over_time(look.services, by, since or 0.0, period.span)
     start = first or min((hour for hour, _ in timed), default=last)
     names = {one.id: one.name for one in look.services.keys.all()} if by == "key" and look.may("admin") else {}
     series = over_time(timed, figure.measure, figure.unit, first=start, last=last, span=period.span)
