@@ -102,7 +102,7 @@ async def test_what_the_disk_refused_is_written_with_what_came_since(
 async def test_hours_are_put_together_into_longer_ones_and_start_where_the_clock_does(
     home: Path, clock: FakeClock
 ) -> None:
-    first = 24 * (int(NOW // HOUR) // 24)
+    first = 24 * (int(NOW // HOUR) // 24 + 1)  # a day whose hours are not over
     async with kept(home, clock) as costs:
         for hour in (0, 1, 25):
             costs.heard("ada", ended((first + hour) * HOUR + 1, output_tokens=3))
