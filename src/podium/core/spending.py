@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from podium.domain.cost import Cost, Method, SpentRow
 
@@ -18,9 +18,9 @@ def hour_of(at: float) -> int:
 def spend(row: SpentRow, cost: Cost, *, success: bool) -> SpentRow:
     """The sums with one more operation."""
     memory = cost.mean_memory_mb
+    estimated = cost.estimated
     tokens = cost.input_tokens is not None or cost.output_tokens is not None
-    return replace(
-        row,
+    return SpentRow(
         operations=row.operations + 1,
         failed=row.failed + (not success),
         wall_ms=row.wall_ms + cost.wall_ms,
@@ -30,7 +30,8 @@ def spend(row: SpentRow, cost: Cost, *, success: bool) -> SpentRow:
         gpu_samples=row.gpu_samples + (cost.gpu_ms is not None),
         energy_mwh=row.energy_mwh + (cost.energy_mwh or 0.0),
         energy_samples=row.energy_samples + (cost.energy_mwh is not None),
-        energy_estimated=row.energy_estimated + (cost.method("energy_mwh") is Method.ESTIMATED),
+        energy_estimated=row.energy_estimated
+        + (cost.energy_mwh is not None and cost.energy_method is Method.ESTIMATED),
         memory_mb_ms=row.memory_mb_ms + (0.0 if memory is None else memory * cost.wall_ms),
         memory_wall_ms=row.memory_wall_ms + (0.0 if memory is None else cost.wall_ms),
         peak_memory_mb=_larger(row.peak_memory_mb, cost.peak_memory_mb),
@@ -38,7 +39,7 @@ def spend(row: SpentRow, cost: Cost, *, success: bool) -> SpentRow:
         cached_tokens=row.cached_tokens + (cost.cached_tokens or 0),
         output_tokens=row.output_tokens + (cost.output_tokens or 0),
         token_samples=row.token_samples + tokens,
-        tokens_estimated=row.tokens_estimated + bool({"input_tokens", "output_tokens"} & set(cost.estimated)),
+        tokens_estimated=row.tokens_estimated + ("input_tokens" in estimated or "output_tokens" in estimated),
         price_microusd=row.price_microusd + (cost.price_microusd or 0),
         price_samples=row.price_samples + (cost.price_microusd is not None),
     )
@@ -51,5 +52,6 @@ def together(one: SpentRow, other: SpentRow) -> SpentRow:
 
 
 def _larger(one: float | None, other: float | None) -> float | None:
-    known = [value for value in (one, other) if value is not None]
-    return max(known) if known else None
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)

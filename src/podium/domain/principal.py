@@ -22,7 +22,10 @@ class Role(StrEnum):
     @property
     def rank(self) -> int:
         """Higher may do more."""
-        return tuple(Role).index(self)
+        return _RANKS[self._value_]
+
+
+_RANKS = {role.value: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

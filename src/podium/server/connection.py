@@ -71,6 +71,7 @@ class HttpProtocol(asyncio.Protocol):
         "_loop",
         "_parser",
         "_paused",
+        "_private",
         "_queue",
         "_reading",
         "_refusal",
@@ -96,7 +97,7 @@ class HttpProtocol(asyncio.Protocol):
         self._held_bytes = 0
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
-        self._paused = False
+        self._paused = self._private = False
         self._reading = True
         self._stopping = False
         self._refusal: PodiumError | None = None
@@ -118,6 +119,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
+        self._private = not isinstance(transport.get_extra_info("sockname"), tuple)
         self._parser = httptools.HttpRequestParser(self)
         self.deadline = self._loop.time() + self.limits.keep_alive_s
         crowded = self._listener.joined(self)
@@ -283,6 +285,7 @@ class HttpProtocol(asyncio.Protocol):
             body=parts[0] if len(parts) == 1 else b"".join(parts),
             http_1_0=self._parser.get_http_version() == "1.0",
             keep_alive=keep_alive and not self._stopping,
+            private=self._private,
         )
         self._head_done = False
         self._fed = 0

@@ -72,6 +72,7 @@ class Exchange:
         "path",
         "paused",
         "principal",
+        "private",
         "query",
         "request_id",
         "status",
@@ -88,6 +89,7 @@ class Exchange:
         body: bytes,
         http_1_0: bool = False,
         keep_alive: bool = True,
+        private: bool = False,
     ) -> None:
         self._transport = transport
         self.method = method
@@ -96,6 +98,8 @@ class Exchange:
         self.headers = headers
         self.body = body
         self.http_1_0 = http_1_0
+        self.private = private
+        """It came by a unix socket."""
         self.keep_alive = keep_alive
         """Whether the connection may serve another request afterwards; a handler may clear it."""
         self.request_id: str | None = None

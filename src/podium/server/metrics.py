@@ -8,6 +8,7 @@ cannot grow the page: see ``core/bounded_labels``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,6 +25,8 @@ from podium.services.plane import Services
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SCORES = tuple(number / 10 for number in range(1, 10))
 EVENT_KINDS = 200
+
+M = TypeVar("M", Counter, Histogram)
 
 __all__ = ["MOST_TASKS", "OTHER", "Metrics"]
 
@@ -56,6 +59,8 @@ class Metrics:
         )
         self._events = Counter("podium_events", "Events, by kind.", ("kind",), registry=registry)
         self._kinds: set[str] = set()
+        self._series: dict[tuple[object, tuple[str, ...]], object] = {}
+        """As many as there are labels, which are bounded."""
 
     def watch(self, services: Services) -> None:
         """Add how things stand to the page."""
@@ -65,24 +70,32 @@ class Metrics:
         """Requests ended."""
         for outcome in outcomes:
             pair = self._labels.pair(outcome.task, outcome.ref)
-            self._requests.labels(*pair, "ok" if outcome.success else outcome.error or "error").inc()
-            self._duration.labels(*pair).observe(outcome.latency_ms / 1000)
+            self._of(self._requests, *pair, "ok" if outcome.success else outcome.error or "error").inc()
+            self._of(self._duration, *pair).observe(outcome.latency_ms / 1000)
             if outcome.ttft_ms is not None:
-                self._first.labels(*pair).observe(outcome.ttft_ms / 1000)
+                self._of(self._first, *pair).observe(outcome.ttft_ms / 1000)
             self._spent(pair, outcome.cost)
 
     def _spent(self, pair: tuple[str, str], cost: Cost) -> None:
-        for direction, tokens in (("input", cost.input_tokens), ("output", cost.output_tokens)):
-            if tokens:
-                self._tokens.labels(*pair, direction).inc(tokens)
+        if cost.input_tokens:
+            self._of(self._tokens, *pair, "input").inc(cost.input_tokens)
+        if cost.output_tokens:
+            self._of(self._tokens, *pair, "output").inc(cost.output_tokens)
         if cost.cpu_ms:
-            self._cpu.labels(*pair).inc(cost.cpu_ms / 1000)
+            self._of(self._cpu, *pair).inc(cost.cpu_ms / 1000)
         if cost.gpu_ms:
-            self._gpu.labels(*pair).inc(cost.gpu_ms / 1000)
+            self._of(self._gpu, *pair).inc(cost.gpu_ms / 1000)
         if cost.energy_mwh:
-            self._energy.labels(*pair, cost.energy_method.value).inc(cost.energy_mwh * 3.6)
+            self._of(self._energy, *pair, cost.energy_method.value).inc(cost.energy_mwh * 3.6)
         if cost.price_microusd:
-            self._price.labels(*pair).inc(cost.price_microusd / 1e6)
+            self._of(self._price, *pair).inc(cost.price_microusd / 1e6)
+
+    def _of(self, metric: M, *labels: str) -> M:
+        """The series with these labels. ``labels`` of the library checks and writes each anew at every call."""
+        found = self._series.get((metric, labels))
+        if found is None:
+            found = self._series[metric, labels] = metric.labels(*labels)
+        return cast("M", found)
 
     def scored(self, given: Feedback, earlier: Feedback | None = None) -> None:
         """Somebody said what an answer is worth."""

@@ -81,8 +81,7 @@ class DataPlane:
                 exchange.grant.leave()
 
     def _admit(self, exchange: Exchange) -> None:
-        private = not isinstance(exchange.peer("sockname"), tuple)
-        exchange.principal = self._doorman.admit(exchange.headers, exchange.query, private=private)
+        exchange.principal = self._doorman.admit(exchange.headers, exchange.query, private=exchange.private)
         grant = exchange.grant = self._doorman.grant(exchange.principal)
         if grant is not None:
             theirs = exchange.path.startswith(MESSAGES) or VERSION in exchange.headers

@@ -181,4 +181,4 @@ class Attempt:
         """Of its text; 0 where pictures are in it, whose bytes say nothing."""
         if Capability.VISION in self._head.needs:
             return 0
-        return sum(len(bytes(self._head.fields[name])) for name in _PROMPTS if name in self._head.fields)
+        return sum(len(self._head.fields[name]) for name in _PROMPTS if name in self._head.fields)

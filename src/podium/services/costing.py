@@ -128,15 +128,14 @@ def checked(tokens: Tokens, sent: Sent) -> tuple[Tokens, tuple[str, ...]]:
 
 def tokens_in(usage: Mapping[str, Any] | None) -> Tokens:
     """What an OpenAI ``usage`` object says; nonsense counts as nothing said."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):  # a dictionary, not any mapping: it is asked at every answer
         return Tokens()
     details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
     return Tokens(
         input=_count(usage.get("prompt_tokens")), cached=_count(cached), output=_count(usage.get("completion_tokens"))
     )
 
 
 def _count(value: object) -> int | None:
-    plain = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
-    return value if plain and isinstance(value, int) else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None  # a truth value is no count

@@ -41,6 +41,9 @@ class Keys:
         self._before: dict[str, str] = {}
         """Of a key that took the place of another: that one."""
         self._used: dict[str, float] = {}
+        """When keys were used that is not on disk."""
+        self._last: dict[str, float] = {}
+        """The same, once it is."""
 
     async def load(self) -> None:
         """Read what is on record. Raises ``StoreError``."""
@@ -126,7 +129,7 @@ class Keys:
         """
         key = self.find(key_id)
         account = self.account(key.id)
-        changed = [replace(one, limits=limits) for one in self._keys.values() if self.account(one.id) == account]
+        changed = [replace(one, limits=limits) for one in self.all() if self.account(one.id) == account]
         await self._store.save_keys(*changed)
         self._keep(*changed)
         return self.find(key.id)
@@ -166,10 +169,11 @@ class Keys:
         except BaseException:
             self._used = seen | self._used
             raise
-        self._keep(*(replace(self._keys[key], last_used_at=at) for key, at in seen.items()))
+        self._last |= seen
 
     def _latest(self, key: ApiKey) -> ApiKey:
-        return replace(key, last_used_at=self._used.get(key.id, key.last_used_at))
+        at = self._used.get(key.id) or self._last.get(key.id)
+        return key if at is None else replace(key, last_used_at=at)
 
     def _keep(self, *keys: ApiKey) -> None:
         for key in keys:

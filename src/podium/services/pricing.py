@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from podium.core.prices import PriceList, PriceTable, Quote, bill
 from podium.domain.budget import Price
-from podium.domain.model import ModelVersion
+from podium.domain.model import ModelVersion, Source
 from podium.services.costing import Billed, Tokens
 
 MODEL_SETTINGS = ("remote", "remote_id", "model")
@@ -19,6 +19,8 @@ class Pricing:
     def __init__(self, own: Mapping[str, Quote], listed: PriceList, now: Callable[[], float]) -> None:
         self._table = PriceTable(own, listed)
         self._now = now
+        self._places: dict[str, tuple[Source, str, str]] = {}
+        """Source, host and model by version."""
         self.version = self._table.version
         """Names the whole table."""
 
@@ -28,10 +30,14 @@ class Pricing:
 
     def quote(self, version: ModelVersion) -> Quote | None:
         """What its provider asks; ``None`` for one that nobody bills."""
-        host = urlsplit(version.source.location).hostname or ""
-        settings = version.source.settings
-        model = next((str(settings[name]) for name in MODEL_SETTINGS if settings.get(name)), version.name)
-        return self._table.find(host, model, version.ref, version.name, at=self._now())
+        ref, source = version.ref, version.source
+        known = self._places.get(ref)
+        if known is None or known[0] is not source:
+            settings = source.settings
+            model = next((str(settings[name]) for name in MODEL_SETTINGS if settings.get(name)), version.name)
+            known = self._places[ref] = (source, urlsplit(source.location).hostname or "", model)
+        _, host, model = known
+        return self._table.find(host, model, ref, version.name, at=self._now())
 
     def price(self, version: ModelVersion) -> Price | None:
         """The same in millionths of a dollar per million tokens, for budgets."""

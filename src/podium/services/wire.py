@@ -30,6 +30,7 @@ _encoder = msgspec.json.Encoder()
 _USAGE = b'{"include_usage":true}'
 _REQUIRED = {Endpoint.CHAT: "messages", Endpoint.COMPLETION: "prompt", Endpoint.EMBEDDING: "input"}
 _EMPTY_LIST = re.compile(rb"\s*(\[\s*\]|null)\s*")
+_IMAGE = re.compile(rb'"image_url"')
 _EMPTY: frozenset[str] = frozenset()
 _BASE = {
     Endpoint.CHAT: frozenset({Capability.CHAT.value}),
@@ -69,7 +70,7 @@ def parse(
     required = _REQUIRED[endpoint]
     if required not in fields:
         raise InvalidRequest(f"missing field {required!r}", param=required, code="missing_required_parameter")
-    if endpoint is Endpoint.CHAT and _EMPTY_LIST.fullmatch(bytes(fields[required])):
+    if endpoint is Endpoint.CHAT and _EMPTY_LIST.fullmatch(fields[required]):
         raise InvalidRequest("messages is empty; send at least one message", param=required)
     model = _text(fields, "model") or "auto"
     stream = _flag(fields, "stream")
@@ -211,7 +212,7 @@ def _needs(endpoint: Endpoint, fields: Mapping[str, msgspec.Raw]) -> frozenset[s
         extra.add(Capability.JSON_SCHEMA.value)
     if "logprobs" in fields and bytes(fields["logprobs"]) not in (b"null", b"false", b"0"):
         extra.add(Capability.LOGPROBS.value)
-    if "messages" in fields and b'"image_url"' in bytes(fields["messages"]):
+    if "messages" in fields and _IMAGE.search(fields["messages"]):
         extra.add(Capability.VISION.value)
     return needs | extra if extra else needs
 
