@@ -66,6 +66,11 @@ def test_live_traffic_is_judged_and_estimated_over_http(tmp_path: Path):
         assert "stands for".upper() in shown.stdout.upper()
         assert "no model was asked yet" in shown.stderr
         assert "no judgment is like that" in podium(server, "judgments", "--task", "nobody").stderr
+        of_one = json.loads(podium(server, "judgments", "--json", "--request", rows[0]["request_id"]).stdout)[
+            "judgments"
+        ]
+        assert {one["request_id"] for one in of_one} == {rows[0]["request_id"]}
+        assert len(of_one) == 5
         assert len(json.loads(podium(server, "judgments", "--json", "--criterion", "overall").stdout)["judgments"]) == 5
     finally:
         server.stop()

@@ -70,6 +70,7 @@ def judgments(
     task: Annotated[str | None, typer.Option(help="This task only.")] = None,
     ref: Annotated[str | None, typer.Option(help="Answers of this NAME@VERSION only.")] = None,
     criterion: Annotated[str | None, typer.Option(help="This criterion only; overall is one.")] = None,
+    request: Annotated[str | None, typer.Option(help="What was said of the answer to this request.")] = None,
     invalid: Annotated[
         bool | None, typer.Option("--invalid", help="Only what a judge said that is no verdict.")
     ] = None,
@@ -87,7 +88,7 @@ def judgments(
             return
         _show_stats(found)
         return
-    query: Json = {"ref": ref, "criterion": criterion, "invalid": invalid}
+    query: Json = {"ref": ref, "criterion": criterion, "request_id": request, "invalid": invalid}
     rows = ask(lambda podium: Judging(podium).ls(task, limit=limit, **query))
     if as_json:
         output.emit_json({"judgments": rows})
@@ -102,9 +103,7 @@ def judgments(
         ]
         for one in rows
     ]
-    output.table(
-        columns, shown, empty=_nothing(filtered=any(one is not None for one in (task, ref, criterion, invalid)))
-    )
+    output.table(columns, shown, empty=_nothing(filtered=any(one is not None for one in (task, *query.values()))))
 
 
 def _nothing(*, filtered: bool) -> str:
