@@ -15,7 +15,6 @@ from podium.server import views
 from podium.server.control import learning
 from podium.server.control.access import ServicesDep
 from podium.server.control.described import errors
-from podium.server.control.described import errors
 from podium.services.plane import Services
 
 router = APIRouter(tags=["insight"])
