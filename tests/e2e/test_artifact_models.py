@@ -1,6 +1,6 @@
 """Custom models end to end: made on the spot, registered by the command line, served by their real frameworks.
 
-Needs the environment of ``make artifacts`` (PyTorch, transformers, onnxruntime-genai). The answers are compared with
+Needs the environment of ``make artifacts`` (PyTorch, transformers, onnxruntime-genai, mlx-lm). The answers are compared with
 those of a plain loop over the same weights (see ``tiny_artifacts``).
 """
 
@@ -35,7 +35,7 @@ from server import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.requirement("PRV-7", "REG-1"), pytest.mark.timeout(900)]
 """Loading PyTorch takes seconds of processor time, on a busy machine a minute."""
-GENERATE = ("first", "onnx", "gguf")
+GENERATE = ("first", "onnx", "mlx", "gguf")
 THREADS = ("--set", "threads=1")
 
 
@@ -81,6 +81,7 @@ def models(gateway: Server, made: Path, python: Path) -> Server:
         ("first", "first", *own),
         ("second", "second", *own),
         ("onnx", "onnx", *own, "--framework", "onnx"),
+        ("mlx", "mlx", *own),
         ("gguf", "gguf", *THREADS, "--set", "slots=1"),
         ("encoder", "encoder", *own),
     ):
@@ -160,7 +161,7 @@ def test_a_stream_says_the_same_through_the_official_client(models: Server, expe
     assert chunks[-1].usage.completion_tokens == expected["first"]["tokens"]
 
 
-@pytest.mark.parametrize("model", ["first", "onnx"])
+@pytest.mark.parametrize("model", ["first", "onnx", "mlx"])
 def test_stop_texts_seeds_and_limits_hold(models: Server, expected: Any, model: str):
     text = expected["first"]["text"]
     cut = ask(models, model, stop=text[6:9])["choices"][0]
@@ -183,7 +184,7 @@ def test_penalties_change_what_is_repeated(models: Server):
     assert varied != plain
 
 
-@pytest.mark.parametrize("model", ["first", "onnx"])
+@pytest.mark.parametrize("model", ["first", "onnx", "mlx"])
 def test_a_client_that_leaves_ends_the_generation(models: Server, model: str):
     began = time.monotonic()
     ask(models, model, max_tokens=400)
@@ -229,7 +230,7 @@ def test_embeddings_are_those_of_the_encoder(models: Server, expected: Any):
     assert models.call("POST", "/v1/embeddings", {"model": "first", "input": "x"}).status == 422
 
 
-@pytest.mark.parametrize("model", ["first", "onnx"])
+@pytest.mark.parametrize("model", ["first", "onnx", "mlx"])
 def test_a_killed_worker_is_started_again_by_the_next_request(models: Server, expected: Any, model: str):
     ask(models, model)
     pid = instances(models)[f"{model}@1"]["pid"]

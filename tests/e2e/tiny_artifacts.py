@@ -19,6 +19,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+from mlx_lm import convert
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -194,6 +195,7 @@ def main(root: Path) -> None:
     builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(root / "first")]
     to = ["-o", str(root / "onnx"), "-p", "fp32", "-e", "cpu", "-c", str(root / "cache")]
     subprocess.run([*builder, *to], check=True, stdout=subprocess.DEVNULL)
+    convert(hf_path=str(root / "first"), mlx_path=str(root / "mlx"), dtype="float32")
     expected["embedding"] = encoder(root / "encoder", tokenizer())
     (root / "expected.json").write_text(json.dumps(expected))
 

@@ -266,18 +266,18 @@ async def test_no_folder_and_no_model_are_told_apart(provider, tmp_path):
 
 
 @pytest.mark.skipif((sys.platform, platform.machine()) == ("darwin", "arm64"), reason="it runs here")
-async def test_apples_frameworks_are_refused_on_other_machines(provider, tmp_path):
+async def test_what_only_apple_silicon_runs_is_refused_on_other_machines(provider, tmp_path):
     await refused(provider, coreml(tmp_path / "coreml"), "coreml runs on Apple silicon only; this is")
-    folder = llama(tmp_path / "mlx", quantization={"bits": 4, "group_size": 64})
-    (folder / "model.safetensors").write_bytes(safetensors({"w": ("F16", (4,))}, {"format": "mlx"}))
-    await refused(provider, folder, "mlx runs on Apple silicon only; this is")
 
 
-async def test_on_apple_silicon_they_are_read_like_the_others(provider, tmp_path, monkeypatch):
+async def test_on_apple_silicon_it_is_read_like_the_others(provider, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     facts = await provider.inspect(source(coreml(tmp_path / "coreml")))
     assert (facts.architecture, facts.size_bytes, facts.context_length) == ("llama", 500, 8192)
+
+
+async def test_weights_that_mlx_saved_are_read_on_every_machine(provider, tmp_path):
     folder = llama(tmp_path / "mlx", quantization={"bits": 4, "group_size": 64})
     (folder / "model.safetensors").write_bytes(safetensors({"w": ("F16", (4,))}, {"format": "mlx"}))
     assert (await provider.inspect(source(folder))).quantization == "4bit"

@@ -30,10 +30,12 @@ class Needs:
     apple: bool = False
 
 
+MLX = "mlx-lm" if sys.platform == "darwin" else "mlx-lm[cpu]"
+"""Away from Apple silicon its backend is a package of its own: ``cpu``, ``cuda12`` or ``cuda13``."""
 NEEDS = {
     Framework.PYTORCH: Needs(modules=("torch", "transformers"), packages=("torch", "transformers", "safetensors")),
     Framework.ONNX: Needs(modules=("onnxruntime_genai",), packages=("onnxruntime-genai",)),
-    Framework.MLX: Needs(modules=("mlx_lm",), packages=("mlx-lm",), apple=True),
+    Framework.MLX: Needs(modules=("mlx_lm",), packages=(MLX,)),
     Framework.COREML: Needs(
         modules=("coremltools", "transformers"), packages=("coremltools", "transformers"), apple=True
     ),

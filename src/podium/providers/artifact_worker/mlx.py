@@ -1,6 +1,6 @@
-"""Models of MLX on Apple silicon through mlx-lm (Metal, memory shared with the CPU). Not verified: never run on a Mac.
+"""Models of MLX through mlx-lm: on Apple silicon by Metal, on Linux on the CPU or by CUDA. Verified on Linux on the CPU alone.
 
-Written by mlx-lm's documented API: ``load``, ``stream_generate``, ``make_sampler``, ``make_logits_processors``.
+By mlx-lm's documented API: ``load``, ``stream_generate``, ``make_sampler``, ``make_logits_processors``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load(order: Mapping[str, Any]) -> Backend:
 
 
 class Mlx:
-    """One model on the GPU of Apple silicon."""
+    """One model on the device that MLX chose."""
 
     knows = _KNOWS
 
