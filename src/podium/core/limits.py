@@ -206,7 +206,10 @@ class Meter:
         need = read + written
         if not known:
             need = max(min(need, int(left)), read, 1)
-        return need if bucket.take(need, now) else None
+        if left + _SLACK < need:
+            return None
+        bucket.level = left - need
+        return need
 
 
 def _bucket(before: Bucket | None, rate: Rate | None, now: float) -> Bucket | None:

@@ -290,8 +290,8 @@ class Gateway:
 
     def _keeping(self, head: RequestHead, decision: Decision) -> Keeping | None:
         """What holds the answer for those who want to see it, if anybody does."""
-        wanting = tuple(observer for observer in self.observers if observer.wants(head, decision))
-        return Keeping(wanting) if wanting else None
+        wanting = [observer for observer in self.observers if observer.wants(head, decision)]
+        return Keeping(tuple(wanting)) if wanting else None
 
     async def _failed(self, lease: Lease, error: PodiumError) -> None:
         """Tell the pool what the instance did; a request that is itself at fault says nothing against it."""
