@@ -44,6 +44,15 @@ def test_every_illness_of_judging_has_its_finding_alone(code: Code):
     assert "\n" not in found.says + found.do
 
 
+@pytest.mark.requirement("LRN-5")
+def test_a_criterion_that_has_no_rubric_is_told_apart_from_a_judge_that_is_missing():
+    why = "there is no rubric 'relevence'; did you mean relevance?"
+    (found,) = diagnose_judging(replace(WELL, unreadable=MappingProxyType({"relevence": why})))
+    assert found.says == f"relevence is not judged ({why})"
+    assert "judging.criteria" in found.do
+    assert "rubrics/relevence.toml" in found.do
+
+
 def test_every_code_of_judging_is_tested_here():
     assert {*ILL} == {code for code in Code if code.startswith("judg")}
 

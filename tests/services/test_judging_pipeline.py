@@ -222,6 +222,11 @@ async def test_a_judge_that_is_not_there_is_said_and_rules_go_on(tmp_path: Path)
         assert "nobody@7" in rig.judging.problems["relevance"]
         assert Code.JUDGE_MISSING in {one.code for one in diagnose(rig.services).findings}
         assert [one.verdict.judge for one in await rig.stored(criterion="relevance")] == ["rules"]
+        item = Judged(id="a", task="qa", prompt="What is 2+2?", output="4")
+        await rig.judging.rule(item, judge=None, criteria=["relevence"])
+        assert "did you mean relevance" in rig.judging.problems["relevence"]
+        findings = [one.says for one in diagnose(rig.services).findings if one.code == Code.JUDGE_MISSING]
+        assert any(says.startswith("relevence is not judged") for says in findings)
 
 
 @pytest.mark.requirement("SWP-5", "JDG-6")

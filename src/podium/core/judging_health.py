@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from podium.domain.finding import Code, Finding, Severity
 from podium.domain.judgment import Calibration
@@ -44,6 +45,8 @@ class JudgingFacts:
     thinned: int
     problems: Mapping[str, str]
     """Why nobody is asked, by criterion."""
+    unreadable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Why a criterion has no rubric."""
 
 
 def diagnose_judging(facts: JudgingFacts) -> tuple[Finding, ...]:
@@ -70,6 +73,13 @@ def _found(facts: JudgingFacts) -> Iterator[Finding]:
             severity=Severity.PROBLEM,
             says=f"no model is asked about {criterion}: {why}",
             do="register and activate a model that can judge, or set judging.judge in podium.toml",
+        )
+    for criterion, why in facts.unreadable.items():
+        yield Finding(
+            code=Code.JUDGE_MISSING,
+            severity=Severity.PROBLEM,
+            says=f"{criterion} is not judged ({why})",
+            do=f"correct judging.criteria and reload, or write rubrics/{criterion}.toml in Podium's home",
         )
     if facts.short_of is not None and facts.waiting:
         yield Finding(

@@ -103,6 +103,8 @@ class Bench:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="podium-rules")
         self.problems: dict[str, str] = {}
         """Why no judge is asked, by criterion; gone when one is again."""
+        self.unreadable: dict[str, str] = {}
+        """Why a criterion has no rubric; gone when it has one."""
 
     async def judge(
         self,
@@ -237,10 +239,12 @@ class Bench:
     def _rubric(self, criterion: str) -> Rubric | None:
         """``None`` for one without a usable file; then rules alone judge it."""
         try:
-            return self._rubrics.get(criterion)
+            found = self._rubrics.get(criterion)
         except PodiumError as error:
-            self.problems[criterion] = error.message
+            self.unreadable[criterion] = error.message
             return None
+        self.unreadable.pop(criterion, None)
+        return found
 
     def close(self) -> None:
         """End the thread of the rules."""

@@ -123,7 +123,7 @@ class Judging:
     @property
     def problems(self) -> dict[str, str]:
         """Why no judge is asked, by criterion."""
-        return dict(self._bench.problems)
+        return {**self._bench.problems, **self._bench.unreadable}
 
     def facts(self) -> JudgingFacts:
         """What a diagnosis needs."""
@@ -136,7 +136,8 @@ class Judging:
             waiting=len(self.queue),
             thinned_to=self.thinned_to,
             thinned=self.queue.thinned,
-            problems=self.problems,
+            problems=dict(self._bench.problems),
+            unreadable=dict(self._bench.unreadable),
         )
 
     @property
