@@ -7,9 +7,11 @@ import asyncio
 import structlog
 
 from podium.config import Recording
+from podium.domain.audit import PODIUM, Phase
 from podium.domain.model import Lifecycle
 from podium.errors import PodiumError
 from podium.ports import Clock, Store
+from podium.services.auditing import Ending, Order
 from podium.services.cost_profiles import DAYS_KEPT_S
 from podium.services.learner import STATE, Learner
 from podium.services.meter import Meter
@@ -129,6 +131,8 @@ class Maintenance:
         for ref in services.registry.due_retirements(now):
             await services.registry.transition(ref, Lifecycle.RETIRED, "maintenance", "kept warm long enough")
             await services.pool.unload(ref, reason="retired")
+            order = Order(author=PODIUM, what="model.retired", subject=f"model:{ref}", before={"status": "deprecated"})
+            await services.audit.once(order, Ending(after={"status": "retired"}), Phase.EVENT)
         services.selector.refresh()
         oldest = now - self._recording.retention_days * 86400
         await services.cost_profiles.tidy()  # before rows go that are in no profile yet

@@ -42,7 +42,7 @@ def _changes(one: dict[str, Any]) -> str:
 
 
 def diff(
-    a: Number,
+    a: Annotated[int | None, typer.Argument(min=1, help="As the history has it; without it, the one in force.")] = None,
     b: Annotated[int | None, typer.Argument(min=1, help="The other one; without it, the file as it is now.")] = None,
     as_json: AsJson = False,
 ) -> None:

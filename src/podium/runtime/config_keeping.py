@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import structlog
 
-from podium.config import Config, Difference
+from podium.config import Config, Difference, json_schema
 from podium.config.reading import FILE_NAME
 from podium.config.redacting import redacted, restored
 from podium.domain.audit import AppliedConfig, Author
@@ -39,7 +39,7 @@ class ConfigKeeper:
         self._audit = audit
         self.config: Callable[[], Config] = _nothing
         self.reload: Reload = _nothing
-        self.history = ConfigHistory(store, clock, self._present, self._restore)
+        self.history = ConfigHistory(store, clock, present=self._present, restore=self._restore, schema=json_schema)
         self._refused: str | None = None
 
     def problems(self) -> tuple[str, ...]:

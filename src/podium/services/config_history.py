@@ -18,9 +18,20 @@ Restore = Callable[[int, bool, str], Awaitable[Mapping[str, object]]]
 
 
 class ConfigHistory:
-    """One per gateway. ``present`` reads the file as it is now, without what looks like a secret."""
+    """One per gateway. ``present`` reads the file as it is now, without what looks like a secret; ``schema`` is the JSON
+    Schema of the file.
+    """
 
-    def __init__(self, store: ConfigStore, clock: Clock, present: Callable[[], str], restore: Restore) -> None:
+    def __init__(
+        self,
+        store: ConfigStore,
+        clock: Clock,
+        *,
+        present: Callable[[], str],
+        restore: Restore,
+        schema: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self.schema = schema
         self._store = store
         self._clock = clock
         self._present = present
@@ -54,6 +65,13 @@ class ConfigHistory:
         if found is None:
             raise NotFound(f"there is no configuration {number}; `podium config history` lists those that are kept")
         return found
+
+    async def newest(self) -> AppliedConfig:
+        """The one in force. Raises ``NotFound`` when none could be kept."""
+        found = await self._store.configs(Page(limit=1))
+        if not found:
+            raise NotFound("no configuration was kept yet; `podium doctor` says why")
+        return found[0]
 
     async def compare(self, a: int, b: int | None) -> str:
         """What was changed from ``a`` to ``b`` (the present file), as a unified diff; empty for nothing."""

@@ -47,7 +47,14 @@ async def compare_configurations(
     ] = None,
 ) -> views.Json:
     """What was changed from one to another, as a unified diff; empty when nothing was."""
-    return {"a": a, "b": b, "diff": await services.configurations.compare(a, b)}
+    first = (await services.configurations.newest()).number if a is None else a
+    return {"a": first, "b": b, "diff": await services.configurations.compare(first, b)}
+
+
+@router.get("/schema")
+async def schema(services: ServicesDep) -> views.Json:
+    """The JSON Schema of the configuration file."""
+    return dict(services.configurations.schema())
 
 
 @router.post(
