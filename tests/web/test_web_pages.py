@@ -162,6 +162,11 @@ def test_decisions_are_found_by_task_version_result_and_request_id(filled: Brows
     assert rows("") == 13
     assert rows("task=riddles") == rows("q=riddles") == 12
     assert rows("model=sage") == rows("model=sage@1") == rows("q=sage@1") == 6
+    assert rows("q=ridd") == 12, "the only name with it"
+    assert rows("q=sag") == 6
+    several = filled.get("/decisions?q=i").body.decode()
+    assert 'href="/decisions?q=riddles"' in several
+    assert 'href="/decisions?q=swift"' in several
     assert rows("result=failed") == 1
     assert rows("result=answered&model=broken@1") == 0
     assert rows("q=nothing") == rows("q=req_00000000000000000000") == rows("page=7") == 0

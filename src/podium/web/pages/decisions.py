@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from podium.errors import NotFound
 from podium.server import views
@@ -10,6 +11,7 @@ from podium.server.control import insight
 from podium.web.page import Data, Look, Page
 
 ROWS = 50
+NEAR = 12
 _REQUEST = re.compile(r"req_[0-9A-Za-z_-]{4,64}")
 
 
@@ -21,14 +23,18 @@ async def listing(look: Look) -> Data:
     except ValueError:
         page = 0
     words = query["q"]
-    given = {"model": words} if "@" in words and not query["model"] else {}
+    tasks = sorted(spec.name for spec in look.services.tasks.specs())
+    models = sorted({version.ref for version in look.services.registry.versions()})
+    task, model, near = _meant(words, tasks, models)
     if _REQUEST.fullmatch(words):
         rows = await _of_request(look, words)
+    elif words and task is None and model is None:
+        rows = []
     else:
         found = await insight.list_decisions(
             look.services,
-            task=query["task"] or (words if words and not given else None),
-            model=query["model"] or given.get("model"),
+            task=query["task"] or task,
+            model=query["model"] or model,
             failed={"failed": True, "answered": False}.get(query["result"]),
             limit=ROWS + 1,
             offset=page * ROWS,
@@ -40,9 +46,25 @@ async def listing(look: Look) -> Data:
         "page": page,
         "asked": query,
         "any": any(query.values()),
-        "tasks": sorted(spec.name for spec in look.services.tasks.specs())[:500],
-        "models": sorted({version.ref for version in look.services.registry.versions()}),
+        "near": near,
+        "tasks": tasks[:500],
+        "models": models,
     }
+
+
+def _meant(words: str, tasks: Sequence[str], models: Sequence[str]) -> tuple[str | None, str | None, list[str]]:
+    """(task, version) that a word names, whole or as the only one with it; else those that have it in their names."""
+    if not words:
+        return None, None, []
+    names = sorted({ref.partition("@")[0] for ref in models})
+    if words in tasks or words in models or words in names:
+        return (words, None, []) if words in tasks else (None, words, [])
+    low = words.lower()
+    in_tasks = [name for name in tasks if low in name.lower()]
+    in_models = [name for name in (models if "@" in words else names) if low in name.lower()]
+    if len(in_tasks) + len(in_models) == 1:
+        return next(iter(in_tasks), None), next(iter(in_models), None), []
+    return None, None, [*in_tasks, *in_models][:NEAR]
 
 
 async def _of_request(look: Look, request_id: str) -> list[views.Json]:

@@ -48,7 +48,8 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-document.getElementById("theme").addEventListener("click", nextTheme);
+document.addEventListener("click", (event) => { if (event.target.closest("#theme")) nextTheme(); });
+document.addEventListener("htmx:historyRestore", showTheme);
 document.addEventListener("htmx:load", (event) => { tellTimes(event.target); drawCharts(event.target); });
 document.addEventListener("htmx:responseError", (event) => say("bad", `The server said ${event.detail.xhr.status}.`));
 document.addEventListener("htmx:sendError", () => say("bad", "The server cannot be reached."));
