@@ -24,7 +24,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from podium.cli.main import app
-from podium.cli.top.gathering import Look, Task
+from podium.cli.top.gathering import Look
 from podium.cli.top.leaderboard import WIDTH, interval
 from podium.cli.top.screen import PAGES, View, frame
 from server import Server
@@ -72,14 +72,14 @@ def test_the_leaderboard_puts_the_best_first_and_says_who_is_asked_and_why(busy:
     assert "→ good@2" in heading
     assert "samples)" in heading
     row = next(line for line in code.splitlines() if line.startswith("good@2"))
-    assert re.search(r"good@2 +0\.\d\d +[·─●]{20} +4 .* 67%", row)
+    assert re.search(r"good@2 +0\.\d\d +[·─●]{20} +4 .* 67%$", row.rstrip())
 
 
 def test_the_same_is_one_document_for_programs(busy: Server):
     found = json.loads(top(busy, "--json"))
-    assert {one["name"] for one in found["tasks"]} == {"code", "chat"}
+    assert {one["task"] for one in found["tasks"]} == {"code", "chat"}
     assert found["pool"]["instances"]
-    assert found["requests"] == 7
+    assert len(found["recent"]) == 7
 
 
 def test_without_a_server_it_says_so_and_fails(tmp_path: Path):
@@ -158,15 +158,16 @@ def drawn(look: Look, view: View, width: int = 90, height: int = 30) -> str:
     return shown.get()
 
 
-ROW = {"samples": 5, "quality_samples": 2, "latency_ms": 12.0, "latency_p95_ms": 20.0, "success_rate": 1.0}
+def row(ref: str) -> dict[str, object]:
+    unknown = dict.fromkeys(("quality", "success", "latency_ms", "energy_mwh", "dropped", "share_24h"))
+    return {"ref": ref, "leads": ref == "m@1", "scores": 0, **unknown}
 
 
 def many(number: int) -> Look:
-    tasks = tuple(
-        Task(name=f"task-{at}", requests=10, rows={"m@1": ROW, "m@2": ROW}, lately={}, chosen="m@1", reason="first")
-        for at in range(number)
-    )
-    return Look(url="http://x", version="1", at=time.time(), tasks=tasks)
+    shared = {"requests": 10, "leader": "m@1", "why": "first", "rollout": None, "versions": [row("m@1"), row("m@2")]}
+    traffic = {"requests_per_s": 1.0, "p95_ms": None, "waiting": 0, "failed_per_s": 0.0}
+    tasks = tuple({"task": f"task-{at}", **shared} for at in range(number))
+    return Look(url="http://x", version="1", at=time.time(), traffic=traffic, tasks=tasks)
 
 
 @pytest.mark.parametrize("height", [8, 12, 24, 50])

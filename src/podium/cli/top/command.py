@@ -56,4 +56,4 @@ def _document(look: object) -> dict[str, object]:
     from dataclasses import asdict  # noqa: PLC0415 - used here only
 
     kept = asdict(look)  # type: ignore[call-overload]  # a Look, imported late
-    return {name: value for name, value in kept.items() if name not in ("problem", "lost_at", "per_second")}
+    return {name: value for name, value in kept.items() if name not in ("problem", "lost_at")}

@@ -7,35 +7,18 @@ at every try, as one that was started again may listen elsewhere.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
 
 from podium.client import Podium, find_server
 from podium.errors import PodiumError
 
 RECENT = 30
-TASKS = 12
-"""Tasks of the leaderboard, the busiest first."""
+TASKS = 20
+"""Tasks of the leaderboard."""
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One of the leaderboard."""
-
-    name: str
-    requests: int
-    rows: Json
-    """What was measured, by version."""
-    lately: Json
-    """What counts now, with intervals, by version."""
-    chosen: str | None
-    """Where a request would go now; ``None`` when that is not known."""
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +29,15 @@ class Look:
     version: str = ""
     at: float = 0.0
     uptime_s: float = 0.0
-    requests: int = 0
-    """On record."""
-    per_second: float | None = None
-    """Since the look before; ``None`` at the first."""
+    traffic: Json = field(default_factory=dict)
+    """Rates and latencies of the last seconds."""
     pool: Json = field(default_factory=dict)
     recent: tuple[Json, ...] = ()
     events: tuple[Json, ...] = ()
     alerts: tuple[Json, ...] = ()
     recorder: Json = field(default_factory=dict)
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[Json, ...] = ()
+    """Of the leaderboard, the busiest first."""
     problem: str | None = None
     """Why the last try failed."""
     lost_at: float | None = None
@@ -103,61 +85,23 @@ class Watch:
     async def _look(self, leaderboard: bool) -> Look:
         podium = await self._connected()
         stats = await podium.stats()
+        traffic = await podium.call("GET", "/api/v1/traffic", query={"seconds": 60, "points": 1})
         pool = await podium.call("GET", "/api/v1/instances")
         decisions = await podium.call("GET", "/api/v1/decisions", query={"limit": RECENT})
         events = await podium.call("GET", "/api/v1/events", query={"limit": 8, "newest": "true"})
-        rows = stats["stats"]
-        requests, now = sum(row["samples"] for row in rows), time.time()
-        before = self.last
-        known = before.seen and before.problem is None and requests >= before.requests
+        tasks = self.last.tasks
+        if leaderboard:
+            tasks = tuple((await podium.call("GET", "/api/v1/leaderboard", query={"limit": TASKS}))["tasks"])
         return Look(
             url=self._url or find_server(),
             version=self._version,
-            at=now,
+            at=time.time(),
             uptime_s=stats["uptime_s"],
-            requests=requests,
-            per_second=(requests - before.requests) / max(0.001, now - before.at) if known else None,
+            traffic=traffic["now"],
             pool=pool,
             recent=tuple(decisions["decisions"]),
             events=tuple(events["events"]),
             alerts=tuple(stats["alerts"]),
             recorder=stats["recorder"],
-            tasks=await self._tasks(podium, rows) if leaderboard else before.tasks,
+            tasks=tasks,
         )
-
-    async def _tasks(self, podium: Podium, rows: list[Json]) -> tuple[Task, ...]:
-        measured: dict[str, dict[str, Json]] = {}
-        for row in rows:
-            measured.setdefault(row["task"], {})[row["ref"]] = row
-        counts = {name: sum(row["samples"] for row in of.values()) for name, of in measured.items()}
-        busiest = sorted((name for name in counts if counts[name]), key=lambda name: (-counts[name], name))
-        found = []
-        for name in busiest[:TASKS]:
-            shown = await podium.call("GET", f"/api/v1/tasks/{quote(name, safe='')}")
-            chosen, reason = await self._choice(podium, name)
-            found.append(
-                Task(
-                    name=name,
-                    requests=counts[name],
-                    rows=measured[name],
-                    lately=shown["lately"],
-                    chosen=chosen,
-                    reason=reason,
-                )
-            )
-        return tuple(found)
-
-    @staticmethod
-    async def _choice(podium: Podium, task: str) -> tuple[str | None, str]:
-        try:
-            made = await podium.call("POST", f"/api/v1/tasks/{quote(task, safe='')}/choose", {})
-        except PodiumError as error:
-            if error.status >= 500:
-                raise
-            return None, error.message
-        return made["chosen"], made["reason"]
-
-
-def plain_terminal() -> bool:
-    """No colours wanted: https://no-color.org."""
-    return bool(os.environ.get("NO_COLOR"))

@@ -9,8 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from podium.cli.output import cell
-from podium.cli.top.gathering import Look, Task
+from podium.cli.top.gathering import Look
 from podium.cli.top.now import grid, milliseconds
 
 WIDTH = 20
@@ -25,7 +24,7 @@ def page(look: Look, height: int, first: int) -> RenderableType:
     parts: list[RenderableType] = []
     room = height
     for task in look.tasks[first:]:
-        lines = len(task.rows) + 4
+        lines = len(task["versions"]) + 4
         if parts and lines > room:
             break
         parts += [_heading(task), _table(task), Text()]
@@ -36,40 +35,34 @@ def page(look: Look, height: int, first: int) -> RenderableType:
     return Group(*parts)
 
 
-def _heading(task: Task) -> Text:
-    line = Text.assemble((task.name, "bold"), f"  {task.requests} requests")
-    line.append(f"  → {task.chosen}" if task.chosen else "  → nobody", "bold green" if task.chosen else "red")
-    line.append(f"  {task.reason}", "dim")
+def _heading(task: Json) -> Text:
+    leader = task["leader"]
+    line = Text.assemble((task["task"], "bold"), f"  {task['requests']} requests")
+    line.append(f"  → {leader}" if leader else "  → nobody", "bold green" if leader else "red")
+    if task["rollout"]:
+        line.append("  rollout", "yellow")
+    line.append(f"  {task['why']}", "dim")
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
 
-def _table(task: Task) -> Table:
-    table = grid("version", "quality", "0 interval 1", "scores", "took", "95 %", "success", "energy", "share")
-    names = sorted({*task.rows, *task.lately}, key=lambda ref: (-_quality(task, ref), ref))
-    for ref in names:
-        row: Json = task.rows.get(ref) or {}
-        lately: Json = task.lately.get(ref) or {}
-        quality = lately.get("quality")
-        energy = lately.get("energy_mwh")
-        share = (row.get("samples") or 0) / task.requests
+def _table(task: Json) -> Table:
+    table = grid("version", "quality", "0  90 % interval  1", "scores", "took", "95 %", "success", "energy", "24 h")
+    for row in task["versions"]:
+        quality, took, success, energy = (row[name] for name in ("quality", "latency_ms", "success", "energy_mwh"))
+        share = row["share_24h"]
         table.add_row(
-            Text(ref, "bold" if ref == task.chosen else ""),
+            Text(row["ref"], "bold" if row["leads"] else "dim" if row["dropped"] else ""),
             "-" if quality is None else f"{quality['mean']:.2f}",
             interval(quality),
-            cell(row.get("quality_samples")),
-            milliseconds(row.get("latency_ms")),
-            milliseconds(row.get("latency_p95_ms")),
-            "-" if row.get("success_rate") is None else f"{row['success_rate']:.0%}",
+            str(row["scores"]),
+            milliseconds(took and took["mean"]),
+            milliseconds(took and took["p95"]),
+            "-" if success is None else f"{success['mean']:.0%}",
             "-" if energy is None else f"{energy['mean']:.2g} mWh",
-            f"{share:.0%}",
+            "-" if share is None else f"{share:.0%}",
         )
     return table
-
-
-def _quality(task: Task, ref: str) -> float:
-    found = (task.lately.get(ref) or {}).get("quality")
-    return -1.0 if found is None else float(found["mean"])
 
 
 def interval(quality: Json | None) -> Text:

@@ -72,9 +72,11 @@ def _head(look: Look) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append("Podium", "bold")
     if look.seen:
-        rate = "" if look.per_second is None else f"  {look.per_second:.1f} requests/s"
-        waiting = sum(one["waiting"] for one in look.pool.get("queues", ()))
-        line.append(f" {look.version}  {look.url}  up {_span(look.uptime_s)}{rate}  {waiting} waiting")
+        line.append(f" {look.version}  {look.url}  up {_span(look.uptime_s)}")
+        line.append(f"  {look.traffic['requests_per_s']:.1f} requests/s", "bold")
+        line.append(f"  95 % {now.milliseconds(look.traffic['p95_ms'])}  {look.traffic['waiting']} waiting")
+        if look.traffic["failed_per_s"]:
+            line.append(f"  {look.traffic['failed_per_s']:.1f} failed/s", "red")
         dropped = look.recorder.get("dropped", 0)
         if dropped:
             line.append(f"  {dropped} records lost", "red")
