@@ -135,10 +135,15 @@ async def test_a_taken_port_is_named_with_what_to_do(site: Site) -> None:
         await HttpServer().start("127.0.0.1", int(site.server.address.rpartition(":")[2]), data_handler=site.data)
 
 
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
 async def test_a_unix_socket_serves_and_disappears(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "podium.sock"
     server = HttpServer()
     await server.start(data_handler=site.data, asgi_app=site.app, unix_path=path)
+    assert mode_of(path) == 0o600, "whoever connects acts for the owner"
     client = HttpClient(Origin(unix_path=path))
     assert (await ask(client, b"GET", b"/openapi.json")).status == 200
     await client.aclose()

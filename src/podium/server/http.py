@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -65,6 +66,7 @@ class HttpServer:
         try:
             if unix_path is not None:
                 self._server = await loop.create_unix_server(self._connect, str(unix_path), backlog=BACKLOG)
+                os.chmod(unix_path, 0o600)  # noqa: PTH101 - pathlib is refused in coroutines; whoever connects acts for the owner
                 self._unix_path = unix_path
                 self._address = f"unix:{unix_path}"
             else:
