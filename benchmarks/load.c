@@ -161,7 +161,7 @@ int main(int argc, char **argv) {
     qsort(ttfb, firsts, sizeof(float), ascending);
     printf("{\"requests\":%zu,\"errors\":%zu,\"bad_status\":%zu,\"events\":%zu,\"seconds\":%.6f,\"rps\":%.1f,"
            "\"latency\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f},\"ttfb\":{\"p50\":%.1f,\"p99\":%.1f}}\n",
-           samples, errors, bad, events, (last - began) / 1e6, samples / ((last - began) / 1e6), at(latency, samples, .5),
+           samples, errors, bad, events, (last - began) / 1e6, samples ? samples / ((last - began) / 1e6) : 0.0, at(latency, samples, .5),
            at(latency, samples, .9), at(latency, samples, .99), at(ttfb, firsts, .5), at(ttfb, firsts, .99));
     return errors || bad ? 3 : 0;
 }
