@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 
 START = "0" * 64
 ROW, PREVIOUS, FINAL, HASH = "row", "previous", "final", "hash"
+_encoded = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 MOST_PROBLEMS = 20
 """Problems that are told; further ones are counted."""
 
 
 def canonical(row: Mapping[str, object] | Sequence[object]) -> str:
     """The text that is hashed. Raises ``ValueError`` for nan and infinity, ``TypeError`` for what JSON has not."""
-    return json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encoded(row)
 
 
 def digest(text: str) -> str:

@@ -130,7 +130,9 @@ def _key(services: Services, name: str) -> Found:
         *(f"model:{one}" for one in sorted(key.models or ())),
     ]
     times = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
-    return {"name": key.name, "role": key.role.value, "scopes": scopes, **times, "replaced_by": key.replaced_by}
+    limits = {name: one for name, one in asdict(key.limits).items() if one is not None}
+    more = {"limits": limits} if limits else {}
+    return {"name": key.name, "role": key.role.value, "scopes": scopes, **times, "replaced_by": key.replaced_by, **more}
 
 
 _LOOKS: Mapping[str, Callable[[Services, str], Found]] = {
