@@ -111,7 +111,7 @@ async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:
         except PodiumError as error:
             output.note(f"the configuration stays as it was: {error.message}")
             continue
-        names = [key for key, value in done.items() if value and key not in ("changed", "problems")]
+        names = [key for key, value in done.items() if value and key not in ("changed", "problems", "number")]
         output.note(f"configuration read again; changed: {', '.join(names) or 'nothing'}")
         problems = done.get("problems")
         for problem in problems if isinstance(problems, list) else []:
