@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from podium.web.assets import Assets
 from podium.web.formatting import FILTERS
 from podium.web.page import TABS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 ROOT = Path(__file__).parent / "templates"
 PARTS = "parts.html"
@@ -27,6 +29,8 @@ class Drawing:
 
     @cached_property
     def _environment(self) -> Environment:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - gateways nobody looks at
+
         made = Environment(
             loader=FileSystemLoader(ROOT),
             autoescape=True,

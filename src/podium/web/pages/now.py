@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from podium.domain.instance import InstanceState
 from podium.domain.swap import Event
-from podium.errors import StoreError
 from podium.ports import Page as Rows
 from podium.server import views
 from podium.server.control import instances, traffic
@@ -28,9 +25,6 @@ async def data(look: Look) -> Data:
     _, seconds, points = RANGES[chosen]
     pool = await instances.list_instances(services)
     found = await traffic.traffic(services, seconds=seconds, points=points)
-    with suppress(StoreError):
-        async with asyncio.timeout(1.0):
-            await services.recorder.flush()
     events = await services.event_log.events_like(0, (), Rows(limit=4 * EVENTS), newest=True)
     return {
         "traffic": found,

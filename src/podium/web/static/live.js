@@ -11,7 +11,16 @@ function show(state) {
   document.body.classList.toggle("stale", state === "lost" || state === "ended");
 }
 
+/** Whether somebody is in the middle of something in a block: what is selected or focused there must not vanish. */
+function inUse(block) {
+  const focused = document.activeElement;
+  if (block !== focused && block.contains(focused) && focused.matches(":focus-visible")) return true;
+  const selection = getSelection();
+  return !selection.isCollapsed && block.contains(selection.anchorNode);
+}
+
 export function followLive() {
+  document.addEventListener("htmx:sseBeforeMessage", (event) => { if (inUse(event.target)) event.preventDefault(); });
   window.htmx.createEventSource = (url) => {
     const source = new EventSource(url);
     source.addEventListener("open", () => show("live"));
