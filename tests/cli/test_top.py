@@ -17,6 +17,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,27 @@ def test_a_frame_fits_the_screen_and_says_what_is_further_down(height: int):
     view.press("\x1b[B" * 50)
     assert "task-8" in drawn(many(9), view, height=height)
     assert view.first == 8
+
+
+@pytest.mark.parametrize("height", [10, 14, 24, 40])
+def test_the_newest_requests_and_events_take_what_room_there_is(height: int):
+    instance = dict.fromkeys(("memory_mb", "gpu_memory_mb", "last_used_at", "device"))
+    instance |= {
+        "id": "m@1#1",
+        "ref": "m@1",
+        "state": "ready",
+        "active": 0,
+        "concurrency": 4,
+        "waiting": 0,
+        "served": 1,
+    }
+    recent = {"at": 0.0, "task": "code", "served": "m@1", "outcome": None}
+    event = {"kind": "instance.ready", "subject": "m@1", "at": 0.0}
+    look = replace(many(0), pool={"instances": [instance]}, recent=(recent,) * 30, events=(event,) * 8)
+    shown = drawn(look, View(), height=height).rstrip("\n").splitlines()
+    assert height - 3 < len(shown) <= height
+    assert any("under way" in line for line in shown) == (height >= 14)
+    assert sum("instance.ready" in line for line in shown) == (4 if height >= 24 else 0)
 
 
 def test_keys_that_come_at_once_are_all_taken_and_unknown_ones_do_nothing():

@@ -22,17 +22,17 @@ Json = Mapping[str, Any]
 def page(look: Look, height: int) -> RenderableType:
     """``height``: lines there is room for."""
     pool = _pool(look)
-    parts: list[RenderableType] = [_memory(look), pool]
-    left = height - 4 - pool.row_count - 2
+    parts: list[RenderableType] = [_memory(look), Text(), pool]
+    left = height - 4 - pool.row_count
     if look.alerts:
-        parts.append(_alerts(look))
-        left -= len(look.alerts) + 1
-    events = look.events[-max(0, min(4, left - 6)) :] if left > 6 else ()
-    left -= len(events) + (2 if events else 0)
+        parts += [Text(), _alerts(look)]
+        left -= len(look.alerts) + 3
+    events = look.events[-min(4, left - 9) :] if left > 9 else ()
+    left -= len(events) + 3 if events else 0
     if left > 3:
-        parts.append(_requests(look, left - 3))
+        parts += [Text(), _requests(look, left - 3)]
     if events:
-        parts.append(_events(events))
+        parts += [Text(), _events(events)]
     return Group(*parts)
 
 
