@@ -20,8 +20,8 @@ from podium.telemetry.measuring import Instruments
 from podium.telemetry.spans import SpanMaker
 
 INTERVAL_S = 0.25
-AT_ONCE = 32
-"""Requests whose spans are made before others get their turn: about a millisecond of work."""
+AT_ONCE = 8
+"""Requests whose spans are made before others get their turn: a millisecond or two."""
 CAPACITY = 20_000
 PATIENCE_S = 6.0
 _log = structlog.get_logger("podium.telemetry")
