@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -104,7 +104,7 @@ async def data(look: Look) -> Data:
         case "answers":
             return await _answers(look, seen)
         case "advice":
-            return {"advised": asdict(await look.services.cost_profiles.advice(seen))}
+            return {"advised": await look.services.cost_profiles.advice(seen)}
         case "trends":
             return await _trends(look, seen)
         case None:

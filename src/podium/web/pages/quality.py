@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from podium.domain.judgment import CRITERIA, OVERALL, Calibration
 from podium.ports import JudgmentFilter
 from podium.ports import Page as Window
@@ -13,7 +11,10 @@ from podium.web.page import Data, Look, Page
 SAMPLES = 25
 PAST_ALERTS = 10
 MOST_ESTIMATES = 300
-CHANCE = 0.5
+SHOWN = (
+    "criterion", "judge", "n", "positives", "auc", "auc_low", "auc_high", "kappa", "ece_before", "ece_after",
+    "sensitivity", "specificity", "at",
+)  # fmt: skip
 
 
 async def data(look: Look) -> Data:
@@ -58,7 +59,7 @@ def _calibration(one: Calibration) -> Data:
         kind, says = "warn", "no better than chance, teaches all the same"
     else:
         kind, says = "bad", "no better than chance: teaches nothing"
-    return {**asdict(one), "kind": kind, "says": says, "chance": CHANCE}
+    return {**{name: getattr(one, name) for name in SHOWN}, "kind": kind, "says": says}
 
 
 PAGE = Page(
