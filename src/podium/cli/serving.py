@@ -134,7 +134,7 @@ def _first_screen(gateway: Gateway, url: str, *, as_json: bool) -> None:
             output.emit_json({"url": url, "pid": os.getpid(), "version": __version__})
             sys.stdout.flush()
             return
-        output.say(f"Podium {__version__} on {url}")
+        output.say(f"Podium {__version__} on {url} (the dashboard, too)")
         output.say(f"state in {gateway.config.home}, process {os.getpid()}\n")
         found, total = gateway.services.registry.query()
         rows: list[list[Any]] = [
