@@ -19,10 +19,15 @@ import pytest
 
 from podium.domain.secret import Secret
 from podium.errors import ConfigError, Conflict, InvalidRequest, NotFound, StoreError
+from podium.providers.catalogue import ProviderContext
+from podium.providers.http_instance import HttpInstance
+from podium.providers.process import Command
 from podium.sealing.master_keys import VARIABLE, master_keys
 from podium.sealing.sealer import AesSealer
 from podium.services.vault import Vault
+from podium.services.webhook_courier import Hook
 from podium.store import open_store
+from podium.transport.client import HttpClient, Origin
 
 CANARY = "sk-canary-0123456789-abcdef"
 
@@ -346,3 +351,36 @@ async def test_without_the_package_keyring_its_installation_is_named(tmp_path, m
     async with vault_of(tmp_path, {VARIABLE: "keyring"}) as vault:
         with pytest.raises(ConfigError, match=re.escape("pip install 'podium[keyring]'")):
             await vault.set("a", Secret(CANARY), by="me")
+
+
+@pytest.mark.requirement("OPS-1")
+async def test_no_object_that_holds_a_secret_shows_it(tmp_path):
+    environ = {VARIABLE: randomness.token_hex(32), "THEIR_KEY": CANARY}
+    async with vault_of(tmp_path, environ) as vault:
+        await vault.set("a", Secret(CANARY), by="me")
+        vault.reveal("a")
+        context = ProviderContext(home=tmp_path, environ=environ, secrets=vault)
+        keys = (b"authorization", b"Bearer " + CANARY.encode())
+        client = HttpClient(Origin(host="127.0.0.1", port=9))
+        holders = [
+            vault,
+            vault.all(),
+            await vault._store.secrets(),
+            vault._sealer,
+            master_keys(tmp_path, environ),
+            context,
+            Command(argv=["x"], env=environ, stdin=CANARY.encode()),
+            Hook(
+                name="h",
+                url=f"https://example.org/{CANARY}",
+                shown="https://example.org",
+                events=(),
+                keys=(CANARY.encode(),),
+            ),
+            HttpInstance(client, model="m", concurrency=1, capabilities=frozenset(), headers=(keys,)),
+        ]
+        for holder in holders:
+            shown = f"{holder!r} {holder}"
+            assert CANARY not in shown, type(holder)
+            assert environ[VARIABLE] not in shown, type(holder)
+        await client.aclose()
