@@ -268,6 +268,7 @@ def test_a_deprecated_version_is_not_chosen_and_a_bound_one_cannot_be_retired(se
     assert last["by"]
     assert abs(last["at"] - time.time()) < 60
     server.ok("POST", "/api/v1/models/m@1/retire", {"reason": "gone"})
+    assert "m@1" not in {item["ref"] for item in server.ok("GET", "/api/v1/instances")["instances"]}
     assert server.chat("m@1").status in (404, 409, 422)
     again = server.call("POST", "/api/v1/models/m@1/activate")
     assert again.status == 409

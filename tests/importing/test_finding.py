@@ -188,6 +188,17 @@ async def test_models_of_openai_compatible_servers_are_proposed_by_their_ids():
     assert one.origin.startswith("vLLM")
 
 
+async def test_silence_is_told_of_an_address_that_was_named_and_of_no_other():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        assert (await asked(address)).notes == []
+        report = Report()
+        await find_servers((), report, [address])
+    (note,) = report.notes
+    assert (note.where, note.said) == (address, "no model server answers here")
+
+
 async def test_podium_itself_nothing_and_nonsense_are_no_proposals():
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

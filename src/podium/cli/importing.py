@@ -48,8 +48,7 @@ def scan(
     from podium.importing.running import find_servers, usual_addresses  # noqa: PLC0415 - same
 
     report = Report()
-    asked = (usual_addresses(os.environ) if servers else ()) + tuple(url or ())
-    asyncio.run(find_servers(asked, report))
+    asyncio.run(find_servers(usual_addresses(os.environ) if servers else (), report, url or ()))
     if files:
         current = Path.cwd()
         folders = usual_folders(os.environ, Path.home(), current)

@@ -26,15 +26,19 @@ def usual_addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-async def find_servers(addresses: Iterable[str], report: Report) -> None:
-    """Propose every model that they serve; Podium's own are left out."""
-    asked = list(addresses)
+async def find_servers(addresses: Iterable[str], report: Report, named: Iterable[str] = ()) -> None:
+    """Propose every model that they serve; Podium's own are left out. Of those the user ``named``, silence is told, too."""
+    wanted = list(named)
+    asked = [*addresses, *wanted]
     answers = await asyncio.gather(*(_ask(address) for address in asked))
     for address, found in zip(asked, answers, strict=True):
         if isinstance(found, str):
             report.note(found, address)
         elif found is not None and found.kind != OWN:
             _propose(found, report)
+        elif address in wanted:
+            said = "no model server answers here" if found is None else "this is Podium itself"
+            report.note(said, address, wrong=found is None)
 
 
 async def _ask(address: str) -> Server | str | None:

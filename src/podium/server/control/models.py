@@ -157,6 +157,7 @@ async def retire_model(spec: str, services: ServicesDep, actor: Actor, body: Rea
     """The end of a version; its record stays."""
     view = await _retreat(spec, Lifecycle.RETIRED, services, actor, body)
     await services.pool.unload(view["ref"], reason="retired")
+    services.pool.forget(view["ref"])
     return view
 
 
