@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -286,3 +288,9 @@ def test_the_service_has_a_name_and_the_environment_may_give_another() -> None:
 
 def test_it_is_off_and_without_content_unless_somebody_says_otherwise() -> None:
     assert Config.__dataclass_fields__["telemetry"].default_factory() == Telemetry(enabled=False, content=False)  # type: ignore[misc]  # it has one
+
+
+def test_a_gateway_that_has_it_off_does_not_load_the_sdk() -> None:
+    looks = "import sys, podium.runtime, podium.server.control.app; print([m for m in sys.modules if m.startswith('opentelemetry.sdk')])"
+    ran = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, timeout=100, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -12,6 +12,7 @@ from podium.core.panels import together
 from podium.domain.judgment import Judged, Preference
 from podium.server import views
 from podium.server.control.access import ServicesDep
+from podium.server.control.described import errors
 
 router = APIRouter(tags=["judging"])
 MOST_JUDGES = 16
@@ -33,7 +34,7 @@ class PairBody(BaseModel):
     )
 
 
-@router.post("/judge/pair")
+@router.post("/judge/pair", responses=errors(e404="there is no such judge or criterion"))
 async def judge_pair(body: PairBody, services: ServicesDep) -> views.Json:
     """Which of two answers is better by one criterion, as each judge says when asked in both orders: a judge that goes by the
     position makes a tie. Votes count alike; ``agreement`` is the share of them that the winner has.
