@@ -17,29 +17,36 @@ from podium.domain.audit import AppliedConfig, AuditEntry, AuditFilter, AuditRow
 from podium.domain.swap import Event
 from podium.ports import Page
 from podium.store.packing import from_json, to_json
-from podium.store.schema import audit, config_history, swaps
+from podium.store.schema import audit, config_history
 
 AUDIT_ADDED = "audit rows added"
 """Key in ``info`` of the writing connection: true once its transaction holds new rows. The writer takes it away."""
 _PLACE = ("seq", "previous", "hash")
 _PIECE = 1_000
+_COLUMNS = tuple(audit.columns.keys())
+_INSERT = f"INSERT INTO audit ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - no input
+_ORDERED_BY = "SELECT by FROM swaps WHERE id = ?"
+_LAST = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
+"""As text: these are run in every transaction that moves traffic."""
 
 
 def head(connection: Connection) -> Head:
     """The last row."""
-    row = connection.execute(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).first()
-    return NOTHING if row is None else Head(seq=row.seq, hash=row.hash)
+    row = connection.exec_driver_sql(_LAST).first()
+    return NOTHING if row is None else Head(seq=row[0], hash=row[1])
 
 
 def append(connection: Connection, entries: Sequence[AuditEntry]) -> tuple[AuditRow, ...]:
     """Put entries behind the last row, in their order."""
-    last, made = head(connection), []
+    last, made, rows = head(connection), [], []
     for entry in entries:
         row = link(entry, last)
-        connection.execute(insert(audit).values(seq=row.seq, previous=row.previous, hash=row.hash, **fields(entry)))
+        values = {**fields(entry), "seq": row.seq, "previous": row.previous, "hash": row.hash}
+        rows.append(tuple(values[name] for name in _COLUMNS))
         last = Head(seq=row.seq, hash=row.hash)
         made.append(row)
     if made:
+        connection.exec_driver_sql(_INSERT, rows)
         connection.info[AUDIT_ADDED] = True
     return tuple(made)
 
@@ -51,7 +58,7 @@ def append_events(connection: Connection, events: Sequence[Event]) -> None:
         by = None
         if event.kind.startswith("swap."):
             swap = dict(event.data).get("swap")
-            by = connection.execute(select(swaps.c.by).where(swaps.c.id == swap)).scalar()
+            by = connection.exec_driver_sql(_ORDERED_BY, (swap,)).scalar()
         entry = entry_of_event(event, by)
         if entry is not None:
             made.append(entry)

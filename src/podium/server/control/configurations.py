@@ -41,7 +41,9 @@ async def show_configuration(number: Annotated[int, Path(ge=1, le=MOST)], servic
 @router.get("/diff", responses=errors(e404="there is no such configuration"))
 async def compare_configurations(
     services: ServicesDep,
-    a: Annotated[int, Query(ge=1, le=MOST, description="number of the earlier one")],
+    a: Annotated[
+        int | None, Query(ge=1, le=MOST, description="number of the earlier one; left out: the one in force")
+    ] = None,
     b: Annotated[
         int | None, Query(ge=1, le=MOST, description="number of the later one; left out: the file as it is now")
     ] = None,
