@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 from podium.cli import output
 from podium.cli.evaluation import progress_of
 from podium.cli.session import AsJson, ask, fail, gateway
-from podium.domain.judgment import OVERALL, RULES, STACK
 from podium.errors import InvalidRequest
 
 TEXTS = ("id", "task", "prompt", "expected", "context", "finish")
@@ -154,6 +153,8 @@ def _show_stats(found: Json) -> None:
 
 def by_judge(estimates: Sequence[Json]) -> list[list[object]]:
     """What models as judges took, by criterion: their latency and cost over all tasks and versions."""
+    from podium.domain.judgment import OVERALL, RULES, STACK  # noqa: PLC0415 - keeps `podium --help` fast
+
     sums: dict[tuple[str, str], list[float]] = {}
     for one in estimates:
         if one["judge"] in (RULES, STACK, OVERALL):
