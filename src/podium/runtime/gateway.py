@@ -32,6 +32,7 @@ from podium.server.openai import DataPlane
 from podium.services.plane import Services
 from podium.services.pool import MB
 from podium.store import open_store
+from podium.telemetry.logs import embedded
 from podium.tuning import gateway_limits, hooks, pool_limits
 
 LAST_WORDS_S = 2.0
@@ -62,6 +63,7 @@ class Gateway:
     @asynccontextmanager
     async def open(cls, config: Config) -> AsyncIterator[Gateway]:
         """Start everything but the listener. Raises ``ConfigError`` when the home is in use, ``StoreError``."""
+        embedded()
         prepare_home(config.home)
         with _sole_owner(config.home):
             reap_stale(config.home)

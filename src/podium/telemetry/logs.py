@@ -110,6 +110,45 @@ def configure(level: str, stream: TextIO, *, as_json: bool) -> None:
     )
 
 
+class Library:
+    """A logger of structlog's whose entries become the standard library's."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def msg(self, **entry: Any) -> None:
+        """One entry; its fields are in the record's attribute ``podium``."""
+        number = logging.getLevelNamesMapping().get(str(entry.pop("level", "info")).upper(), logging.INFO)
+        if not self._logger.isEnabledFor(number):
+            return
+        event, failed = entry.pop("event", ""), entry.pop("exc_info", None)
+        failed = failed[1] if isinstance(failed, tuple) else failed
+        if isinstance(failed, BaseException):
+            entry["exception"] = told(failed)
+        said = MASKER.value({name: _plain(value) for name, value in entry.items()})
+        self._logger.log(number, "%s", event, extra={FIELDS: said})
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+def embedded() -> None:
+    """Inside a program that set up nothing for structlog: entries go where the program's own go. structlog's own way, to
+    standard output with the variables of every frame, would show what was asked.
+    """
+    if structlog.is_configured():
+        return
+
+    def named(name: str = "podium", *more: object) -> Library:
+        return Library(name)
+
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, _exception, _handed_on],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=named,
+        cache_logger_on_first_use=False,
+    )
+
+
 def told(error: BaseException) -> dict[str, object]:
     """Type and place of an exception, and of what caused it."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
