@@ -109,8 +109,8 @@ def site(folder: Path) -> Site:
     made = Site(server, keys)
     made.roll_out("worse", start_share=0.4, step_s=600.0, min_samples=2, validate=False)
     made.scored("worse", WORSE, 40)
-    made.roll_out("support", start_share=0.2, step_s=3600.0, min_samples=2, validate=False)
-    made.scored("support", BETTER, 12)
+    made.roll_out("support", start_share=0.5, step_s=3600.0, min_samples=2, validate=False)
+    made.scored("support", BETTER, 16)
     assert made.ask("m@a", "of some task", metadata={"task": "chat"}).status == 200
     return made
 

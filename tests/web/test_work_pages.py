@@ -115,7 +115,7 @@ async def test_a_running_rollout_shows_its_ramp_evidence_orders_and_cost(site: S
     made = await site.roll_out("ramp", start_share=0.5, step_share=0.25, step_s=600.0, min_samples=2)
     await site.until(made, "canary")
     before = await site.page(f"/rollouts/{made}")
-    assert "Nothing is measured yet" in before
+    assert "nothing is measured yet" in before
     await site.ask("ramp", 12)
     await site.gateway.services.rollouts.tick()
     text = await site.page(f"/rollouts/{made}")

@@ -77,7 +77,7 @@ async def one(look: Look) -> Data:
     item, now = report.rollout, look.services.clock.now()
     if "part" in look.query:
         return {"charged": await _charged(look, item.id)}
-    metric = _metric(look.query.get("metric")) or facts.telling(report)
+    metric = _metric(look.query.get("metric")) or facts.telling(report) or Metric.QUALITY
     readings = [_reading(item.plan, one, report.needed.get(one.metric)) for one in report.readings]
     return {
         "title": f"Rollout on {item.task}",
@@ -90,9 +90,9 @@ async def one(look: Look) -> Data:
         "readings": readings,
         "metric": metric,
         "drawn": [found for found in Metric if any(point.metric is found for point in report.trace)],
-        "arms": None if metric is None else arms(report, metric, now),
-        "share": None if metric is None else share(report, metric, now),
-        "told": None if metric is None else _told(report, metric),
+        "arms": arms(report, metric, now),
+        "share": share(report, metric, now),
+        "told": _told(report, metric),
         "steps": [views.step(step) for step in reversed(report.steps)],
         "kinds": KINDS,
         "plan_words": _plan(item.plan),

@@ -20,11 +20,11 @@ _FIGURES = 5
 Json = dict[str, Any]
 
 
-def arms(report: RolloutReport, metric: Metric, now: float) -> Json | None:
-    """Both versions over time, the limit, and the range in which the candidate may really be; ``None``: no numbers."""
+def arms(report: RolloutReport, metric: Metric, now: float) -> Json:
+    """Both versions over time, the limit, and the range in which the candidate may really be; empty axes: no numbers."""
     found = curves(report, metric, now)
     if found is None:
-        return None
+        return _empty(report, now)
     unit, scale = UNITS.get(metric, ""), _SCALE.get(metric, 1.0)
     least, most = value_range(found)
     times = [point.at for point in found.points]
@@ -62,11 +62,11 @@ def arms(report: RolloutReport, metric: Metric, now: float) -> Json | None:
     }
 
 
-def share(report: RolloutReport, metric: Metric, now: float) -> Json | None:
+def share(report: RolloutReport, metric: Metric, now: float) -> Json:
     """The candidate's share of the traffic in per cent over the same time, as steps."""
     found = curves(report, metric, now)
     if found is None:
-        return None
+        return _empty(report, now)
     times, values = [found.start], [found.share(found.start)]
     for at, now_share in found.shares:
         if at <= found.start:
@@ -91,6 +91,12 @@ def share(report: RolloutReport, metric: Metric, now: float) -> Json | None:
         "max": 100,
         "unit": "%",
     }
+
+
+def _empty(report: RolloutReport, now: float) -> Json:
+    begun = report.rollout.requested_at
+    line = {"name": "nothing measured yet", "values": [None, None], "color": 6}
+    return {"x": [round(begun, 2), round(max(now, begun + 1), 2)], "lines": [line], "min": 0, "max": 1}
 
 
 def _band(found: Curves, point: TracePoint, least: float, most: float) -> tuple[float | None, float | None]:
