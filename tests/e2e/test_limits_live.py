@@ -184,6 +184,14 @@ def test_feedback_and_the_control_api_count_too_and_the_owner_is_never_locked_ou
         assert limited.server.owner("GET", "/api/v1/keys").status == 200
 
 
+def test_pages_of_the_dashboard_count_too(limited: Limited) -> None:
+    key = {**limited.key("viewer", requests="1/day"), "accept": "text/html"}
+    assert limited.server.call("GET", "/", headers=key).status == 200
+    refused = limited.server.call("GET", "/", headers=key)
+    assert refused.status == 429
+    assert b"1/day of requests" in refused.body
+
+
 def test_an_event_stream_holds_a_place_too(limited: Limited) -> None:
     key = limited.key("viewer", requests="none", concurrency=1)
     with socket.create_connection(("127.0.0.1", limited.server.port), timeout=20) as stream:

@@ -107,6 +107,16 @@ class Front:
                 principal = admit(self._doorman, request, page)
             except Unauthenticated:
                 return to_sign_in(request)
+            grant = self._doorman.grant(principal)
+            if grant is None:
+                return await draw(request, principal)
+            grant.enter()
+            try:
+                return await draw(request, principal)
+            finally:
+                grant.leave()
+
+        async def draw(request: Request, principal: Principal) -> Response:
             look = self._look(request, principal)
             values = {**self._context(request, principal, page), **await page.data(look)}
             block = request.headers.get("hx-target", "")
