@@ -49,7 +49,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-PARAMETERS = {"number": "1", "spec": "m@1", "task": "jobs", "request_id": "known", "charged_to": "known", "alias": "short"}
+PARAMETERS = {
+    "number": "1",
+    "spec": "m@1",
+    "task": "jobs",
+    "request_id": "known",
+    "charged_to": "known",
+    "alias": "short",
+}
 
 
 def test_the_openapi_document_describes_what_is_there_and_every_get_answers(shared: Server):
