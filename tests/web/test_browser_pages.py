@@ -29,7 +29,7 @@ PAGES = {
     "playground": "/playground",
 }
 SEEN_ALREADY = {"rolled-back", "costs-by-key"}
-"""The same page as one before, in another state: of these only the colours are looked at by axe."""
+"""The same page as one before, in another state: of these only the colours are looked at, and in light alone."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 MOST_BYTES = 300_000
@@ -112,10 +112,12 @@ def test_each_page_is_light_accessible_and_fits_in_both_colours_and_on_a_phone(r
             break
     assert painted < MOST_PAINT_MS
     assert page.locator("h1").count() == 1
-    for scheme in ("light", "dark"):
+    for scheme in ("light",) if name in SEEN_ALREADY else ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         accessible(page, f"{name}, {scheme}", colours_only=scheme == "dark" or name in SEEN_ALREADY)
         page.screenshot(path=SHOTS / f"{name}-{scheme}.png", full_page=True)
+    if name in SEEN_ALREADY:
+        return
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="light")
     page.screenshot(path=SHOTS / f"{name}-phone.png", full_page=True)
