@@ -7,7 +7,7 @@ cannot grow the page: see ``core/bounded_labels``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -68,27 +68,34 @@ class Metrics:
 
     def heard(self, outcomes: Iterable[Outcome]) -> None:
         """Requests ended."""
+        amounts: dict[tuple[Counter, tuple[str, ...]], float] = {}
+
+        def add(metric: Counter, labels: tuple[str, ...], amount: float) -> None:
+            amounts[metric, labels] = amounts.get((metric, labels), 0.0) + amount
+
         for outcome in outcomes:
             pair = self._labels.pair(outcome.task, outcome.ref)
-            self._of(self._requests, *pair, "ok" if outcome.success else outcome.error or "error").inc()
+            add(self._requests, (*pair, "ok" if outcome.success else outcome.error or "error"), 1.0)
             self._of(self._duration, *pair).observe(outcome.latency_ms / 1000)
             if outcome.ttft_ms is not None:
                 self._of(self._first, *pair).observe(outcome.ttft_ms / 1000)
-            self._spent(pair, outcome.cost)
+            self._spent(pair, outcome.cost, add)
+        for (metric, labels), amount in amounts.items():
+            self._of(metric, *labels).inc(amount)
 
-    def _spent(self, pair: tuple[str, str], cost: Cost) -> None:
+    def _spent(self, pair: tuple[str, str], cost: Cost, add: Callable[[Counter, tuple[str, ...], float], None]) -> None:
         if cost.input_tokens:
-            self._of(self._tokens, *pair, "input").inc(cost.input_tokens)
+            add(self._tokens, (*pair, "input"), cost.input_tokens)
         if cost.output_tokens:
-            self._of(self._tokens, *pair, "output").inc(cost.output_tokens)
+            add(self._tokens, (*pair, "output"), cost.output_tokens)
         if cost.cpu_ms:
-            self._of(self._cpu, *pair).inc(cost.cpu_ms / 1000)
+            add(self._cpu, pair, cost.cpu_ms / 1000)
         if cost.gpu_ms:
-            self._of(self._gpu, *pair).inc(cost.gpu_ms / 1000)
+            add(self._gpu, pair, cost.gpu_ms / 1000)
         if cost.energy_mwh:
-            self._of(self._energy, *pair, cost.energy_method.value).inc(cost.energy_mwh * 3.6)
+            add(self._energy, (*pair, cost.energy_method.value), cost.energy_mwh * 3.6)
         if cost.price_microusd:
-            self._of(self._price, *pair).inc(cost.price_microusd / 1e6)
+            add(self._price, pair, cost.price_microusd / 1e6)
 
     def _of(self, metric: M, *labels: str) -> M:
         """The series with these labels. ``labels`` of the library checks and writes each anew at every call."""
