@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.services.sse import StreamRelay
+from podium.services.sse import StreamRelay, says_something
 
 
 def event(**chunk: object) -> bytes:
@@ -112,3 +112,32 @@ def test_an_endless_event_is_given_up():
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_no_bytes_break_the_relay(pieces):
     relay(*pieces)
+
+
+def delta(**said: object) -> bytes:
+    return event(choices=[{"index": 0, "delta": said, "finish_reason": None}])
+
+
+@pytest.mark.requirement("COST-1", "REG-6")
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (delta(role="assistant"), False),
+        (delta(role="assistant", content=""), False),
+        (delta(content=None, role="assistant", tool_calls=[], reasoning_content=None), False),
+        (delta(), False),
+        (delta(role="assistant") + delta(content=""), False),
+        (delta(role="assistant").replace(b" ", b""), False),
+        (delta(role="assistant") + text("a"), True),
+        (delta(role="assistant", content="Hi"), True),
+        (delta(reasoning_content="hm"), True),
+        (delta(tool_calls=[{"index": 0, "function": {"name": "f"}}]), True),
+        (delta(some_new_field=""), True),
+        (text("", "stop"), True),
+        (event(choices=[{"index": 0, "text": "a", "finish_reason": None}]), True),
+        (event(error={"message": "no"}), True),
+        (b"data: {", True),
+    ],
+)
+def test_an_event_that_only_names_the_speaker_is_no_first_token(data: bytes, says: bool):
+    assert says_something(data) is says

@@ -77,7 +77,7 @@ class Attempt:
 
     @property
     def first_byte_s(self) -> float | None:
-        """Seconds to the first event of a stream; ``None`` before it and for whole answers."""
+        """Seconds to the first event of a stream that says something; ``None`` before it and for whole answers."""
         return None if self._first is None else self._first - self._started
 
     def granted(self) -> None:
@@ -105,7 +105,7 @@ class Attempt:
         self._complete = True
 
     def first_byte(self) -> None:
-        """The first event of the answer is here."""
+        """The first event of the answer that says something is here."""
         self.first_token = True
         self._first = self._clock.monotonic()
         if self._sharer is not None:

@@ -39,7 +39,7 @@ from podium.services.registry import Registry
 from podium.services.rejection import rejection
 from podium.services.responder import Headers, Responder, Tracking, error_event, waiting_comment
 from podium.services.route import Route
-from podium.services.sse import StreamRelay
+from podium.services.sse import StreamRelay, says_something
 from podium.services.tasks import Tasks
 from podium.services.tracing import Tracing, upstream
 
@@ -364,7 +364,8 @@ class Gateway:
             if not data:
                 return
             if not attempt.first_token:
-                attempt.first_byte()
+                if says_something(data):
+                    attempt.first_byte()
                 if not out.bytes_started:
                     out.start_stream(200, self._headers(head, decision, _STREAM))
             out.write(data)

@@ -21,6 +21,7 @@ from podium.services.hosted import HostedGate
 from podium.services.pool import Pool
 from podium.services.registry import Registry
 from podium.services.rejection import rejection
+from podium.services.sse import says_something
 
 _PROBE_TOKENS = 16
 VALIDATION = "validation"
@@ -168,7 +169,7 @@ class Onboarding:
 
         def sink(data: bytes) -> None:
             nonlocal first
-            if first is None and data:
+            if first is None and data and says_something(data):
                 first = self._clock.monotonic()
 
         try:

@@ -17,7 +17,18 @@ _DONE = b"[DONE]"
 _USAGE = b'"usage"'
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{')
 _FIELD = re.compile(rb"\s*(?::|(?:event|id|retry)\b)")
+_SILENT = re.compile(
+    rb'"delta"\s*:\s*\{\s*(?:"role"\s*:\s*"\w*"\s*,?\s*'
+    rb'|"(?:content|reasoning|reasoning_content|refusal|tool_calls|function_call)"\s*:\s*(?:""|null|\[\s*\])\s*,?\s*)*\}'
+)
+"""A chunk that names the speaker and says nothing: many servers send it before the model has read the prompt."""
 _LIMIT = 8 * 1024 * 1024
+
+
+def says_something(data: bytes) -> bool:
+    """Whether events of a stream hold more than who will speak: a token, an end, an error, or what is not known."""
+    deltas = data.count(b'"delta"')
+    return not deltas or deltas > len(_SILENT.findall(data)) or _FINISHED.search(data) is not None
 
 
 @dataclass(slots=True)
