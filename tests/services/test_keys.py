@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -99,14 +98,14 @@ async def test_an_id_that_exists_is_refused_no_slower_than_one_that_does_not(rig
     near, far = f"{PREFIX}{made.id}_{'a' * 43}", f"{PREFIX}zzzzzzzz_{'a' * 43}"
 
     def took(key: str) -> float:
-        started = time.perf_counter_ns()
-        for _ in range(200):
+        started = time.thread_time_ns()  # of the processor: others on the machine do not count
+        for _ in range(20):
             with pytest.raises(Unauthenticated):
                 rig.keys.principal(key)
-        return time.perf_counter_ns() - started
+        return time.thread_time_ns() - started
 
-    pairs = [(took(near), took(far)) for _ in range(15)]
-    ratio = statistics.median(a / b for a, b in pairs)
+    pairs = [(took(near), took(far)) for _ in range(150)]
+    ratio = min(a for a, _ in pairs) / min(b for _, b in pairs)
     assert 0.5 < ratio < 2, "a guess tells from the time of its refusal whether the id exists"
 
 
