@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+"""Files of tests run side by side: threads of numpy would take the cores from each other. Read when numpy is loaded."""
+settings.register_profile("podium", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("podium")
 
 
 @pytest.fixture(scope="session")
