@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -152,17 +151,6 @@ def test_free_memory_agrees_with_the_kernel():
     free = Host().free_bytes(RAM)
     assert 0 < free <= known["MemAvailable"] + (512 << 20)
     assert free <= Host().devices()[0][1] <= known["MemTotal"]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures /proc")
-def test_asking_for_free_memory_takes_less_than_a_millisecond():
-    probe = Host()
-    taken = []
-    for _ in range(200):
-        began = time.perf_counter()
-        probe.free_bytes(RAM)
-        taken.append(time.perf_counter() - began)
-    assert sorted(taken)[100] < 1e-3
 
 
 @pytest.fixture

@@ -247,6 +247,7 @@ def test_the_command_line_shows_events_webhooks_and_statistics(
             [sys.executable, "-m", "podium", "events", "--follow", "--kind", "swap.*", "--last", "1", "--json"],
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell's background job ignores SIGINT
         )
         assert following.stdout is not None
         assert json.loads(following.stdout.readline())["kind"] == "swap.completed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -112,16 +111,6 @@ def test_memory_that_was_swapped_out_still_counts(monkeypatch):
 def test_a_process_that_is_gone_uses_nothing_and_says_so():
     assert procfs.memory(4_194_305) == procfs.Memory(0, 0)
     assert ProcessTree(4_194_305).usage() is None
-
-
-def test_reading_the_usage_takes_less_than_a_millisecond():
-    tree = ProcessTree(os.getpid())
-    taken = []
-    for _ in range(200):
-        began = time.perf_counter()
-        assert tree.usage() is not None
-        taken.append(time.perf_counter() - began)
-    assert sorted(taken)[100] < 1e-3
 
 
 class Time:

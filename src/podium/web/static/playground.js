@@ -112,7 +112,8 @@ async function ask(side, signal) {
 
 /** What is on record of the answer. Soon after its end, so ask a few times. */
 async function costs(side, one) {
-  for (let tries = 0; tries < 5 && answers[side] === one; tries += 1) {
+  for (let tries = 0; tries < 6 && answers[side] === one; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 300));
     try {
       const found = await (await call("GET", `/api/v1/decisions/${encodeURIComponent(one.request)}`)).json();
       const cost = found.attempts.at(-1).outcome.cost;
@@ -125,7 +126,7 @@ async function costs(side, one) {
       tell(side);
       return;
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      continue;
     }
   }
 }
