@@ -116,6 +116,7 @@ def test_rank_correlation_shares_the_rank_of_equal_values() -> None:
     assert agreement.spearman(np.array([1.0, 2, 3, 4, 5]), np.array([5.0, 6, 7, 8, 7])) == pytest.approx(0.8207827)
 
 
+@pytest.mark.no_cover
 def test_the_bootstrap_of_a_share_covers_it() -> None:
     """400 draws of 80 rows, seed 1: standard error of the coverage is 1.1 %."""
     rng, hits = np.random.default_rng(1), 0

@@ -193,6 +193,7 @@ def test_bytes_of_another_format_are_refused() -> None:
             Arms.load(content, PLAN)
 
 
+@pytest.mark.no_cover
 def test_memory_does_not_grow_with_requests_kinds_phases_or_notes() -> None:
     rng, arms, sizes = np.random.default_rng(4), Arms(PLAN), []
     for at in range(12_000):

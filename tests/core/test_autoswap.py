@@ -169,6 +169,7 @@ def test_the_interval_of_a_share_is_wilsons():
     preset=st.sampled_from(list(Preset)),
     moves=st.booleans(),
 )
+@pytest.mark.no_cover
 def test_at_most_one_swap_per_cooldown_whatever_the_outcomes_and_the_clock_do(steps, preset, moves):
     """The clock jumps back and forth; ``moves``: orders really change who serves, or come to nothing."""
     rules = AutoSwapRules(**{**_fields(PRESETS[preset]), "enabled": True})
@@ -190,6 +191,7 @@ def test_at_most_one_swap_per_cooldown_whatever_the_outcomes_and_the_clock_do(st
 
 @settings(max_examples=200, deadline=None)
 @given(times=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20), cooldown=st.floats(1, 1e6))
+@pytest.mark.no_cover
 def test_a_pause_never_ends_early_by_a_clock_that_goes_back(times, cooldown):
     pauses = Cooldowns()
     for at in times:

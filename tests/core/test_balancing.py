@@ -31,6 +31,7 @@ def idle(count: int, capacity: int = 8) -> list[Copy]:
     draw=DRAWS,
     turn=st.integers(0, 10**9),
 )
+@pytest.mark.no_cover
 def test_one_with_room_is_picked_whenever_there_is_one(
     strategy: Strategy, loads: list[tuple[int, int, float]], key: int | None, draw: float, turn: int
 ) -> None:

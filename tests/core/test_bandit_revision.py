@@ -38,6 +38,7 @@ def test_a_revision_moves_the_belief_at_once_and_not_the_weight() -> None:
 
 
 @given(st.lists(st.tuples(unit, unit), min_size=1, max_size=30))
+@pytest.mark.no_cover
 def test_sums_stay_possible_whatever_is_revised(changes: list[tuple[float, float]]) -> None:
     policy = Bandit()
     policy.observe("t", "a", 0.5)

@@ -44,6 +44,7 @@ def at(text: str, zone: str) -> float:
     ),
 )
 @pytest.mark.requirement("COST-3")
+@pytest.mark.no_cover
 def test_every_moment_lies_in_exactly_one_window_and_windows_touch(zone: str, period: Period, now: float):
     where = ZoneInfo(zone)
     window = window_at(period, where, now)

@@ -52,6 +52,7 @@ def test_a_mapping_removes_the_calibration_error_and_never_turns_answers_around(
     assert apply(found, 0.37) == pytest.approx(apply_all(found, [0.37])[0])
 
 
+@pytest.mark.no_cover
 def test_auto_takes_steps_where_a_curve_cannot_follow_and_the_curve_where_labels_are_few() -> None:
     rng = np.random.default_rng(2)
     raw = rng.random(3000)
@@ -127,6 +128,7 @@ def test_the_same_rows_give_the_same_calibration() -> None:
     assert fit(raw, labels, seed=1) == fit(raw, labels, seed=1)
 
 
+@pytest.mark.no_cover
 def test_rows_of_one_prompt_stay_on_one_side() -> None:
     """Scores that name the prompt and nothing else look perfect unless prompts are kept together."""
     rng = np.random.default_rng(7)

@@ -73,6 +73,7 @@ def population(rng: np.random.Generator, n: int, skill: float) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize(("skill", "n"), [(0.9, 60), (0.5, 60), (0.1, 60), (0.9, 400), (0.5, 25)])
+@pytest.mark.no_cover
 def test_prediction_powered_means_cover_the_true_mean(skill: float, n: int) -> None:
     """800 draws, seed 2: standard error of the coverage is 0.8 %; the nominal level is 95 %."""
     rng, hits, widths, plain = np.random.default_rng(2), 0, [], []

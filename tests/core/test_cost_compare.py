@@ -35,6 +35,7 @@ def one(found: Comparison, statistic: str = "mean", figure: str = "wall_ms") -> 
 
 
 @pytest.mark.parametrize("statistic", ["mean", "p50", "p95"])
+@pytest.mark.no_cover
 def test_intervals_hold_the_true_difference_about_as_often_as_they_say(statistic: str):
     # 150 repetitions: the standard error of .95 is .018; percentiles are read within 2 %.
     rng, held, sigma = random.Random(2), 0, 0.5
@@ -49,6 +50,7 @@ def test_intervals_hold_the_true_difference_about_as_often_as_they_say(statistic
     assert 0.89 <= held / 150 <= 1.0
 
 
+@pytest.mark.no_cover
 def test_equal_versions_are_rarely_said_to_differ_and_slower_ones_are():
     rng, said = random.Random(3), 0
     for _ in range(200):
@@ -148,6 +150,7 @@ def test_where_nothing_changes_a_trend_is_seldom_seen_even_when_neighbours_resem
     assert seen / 200 <= (0.08 if likeness == 0.0 else 0.15)
 
 
+@pytest.mark.no_cover
 def test_many_questions_at_once_raise_the_bar():
     rng = random.Random(7)
     false = 0

@@ -65,6 +65,7 @@ def judged(rows, target, **options):
 @pytest.mark.parametrize(
     ("logging", "target"), [(UNIFORM, TASK_BEST), (UNIFORM, SOFTMAX), (EXPLORING, TASK_BEST), (EXPLORING, UNIFORM)]
 )
+@pytest.mark.no_cover
 def test_estimates_are_unbiased_and_their_intervals_hold_the_truth(logging, target):
     # Seeds 0 to 159, 600 decisions each, nominal 95 %: the standard error of a coverage is .017, so the bound for each is
     # two of them below .93. Over all comparisons together it is .93 itself.
@@ -92,6 +93,7 @@ def test_doubly_robust_is_narrower_than_ips():
 
 @pytest.mark.requirement("TRK-4", "LRN-3")
 @pytest.mark.parametrize("make", [lambda: EpsilonGreedy(0.3), lambda: Bandit(epsilon=0.3), Thompson])
+@pytest.mark.no_cover
 def test_a_log_of_an_adaptive_policy_with_its_stated_propensities_recovers_a_known_value(make):
     # Seeds 0 to 59; the mean of 60 estimates lies within 3.5 of its standard errors.
     values, truth = [], worth(UNIFORM)

@@ -192,6 +192,7 @@ def test_nobody_starves_even_when_new_callers_with_high_priority_never_stop_comi
 
 
 @given(st.data())
+@pytest.mark.no_cover
 def test_between_two_callers_that_both_wait_the_number_served_differs_by_at_most_one(data: st.DataObject) -> None:
     queue: FairQueue[Item] = FairQueue(patience_s=math.inf)
     rounds = data.draw(st.integers(1, 30))

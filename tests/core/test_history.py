@@ -32,6 +32,7 @@ outcomes = st.builds(
 
 
 @given(st.lists(outcomes, max_size=30), st.randoms())
+@pytest.mark.no_cover
 def test_the_order_of_folding_changes_no_count(items: list[Outcome], rng: object) -> None:
     shuffled = list(items)
     rng.shuffle(shuffled)  # type: ignore[attr-defined] # hypothesis gives a random.Random

@@ -84,6 +84,7 @@ def shifts(criterion: str, *, unseen: bool) -> list[float]:
 
 @pytest.mark.requirement("JDG-2")
 @pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.no_cover
 def test_known_attacks_move_the_score_of_the_rules_by_less_than_two_hundredths_in_the_mean(criterion: str) -> None:
     moved = shifts(criterion, unseen=False)
     assert abs(sum(moved) / len(moved)) <= 0.02

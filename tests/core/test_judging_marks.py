@@ -188,6 +188,7 @@ _JSON = st.recursive(
     ),
 )
 @settings(max_examples=100, deadline=None)
+@pytest.mark.no_cover
 def test_whatever_is_said_there_is_a_score_in_range_or_none(reply, said):
     try:
         mark = read_mark(reply, tuple(Token(text, top) for text, top in said), 1, 5)

@@ -129,6 +129,7 @@ def test_another_rate_keeps_what_was_used_and_nobody_owes_because_of_it() -> Non
     period=st.sampled_from([1, 60, 3600]),
     steps=st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 60)), min_size=1, max_size=60),
 )
+@pytest.mark.no_cover
 def test_never_more_passes_than_the_burst_and_what_was_refilled(
     amount: int, period: int, steps: list[tuple[float, float]]
 ) -> None:

@@ -121,6 +121,7 @@ def test_an_outage_is_told_within_minutes_and_its_end_within_the_hour():
     assert not task.budget.burning(Aspect.ERRORS, "fast")
 
 
+@pytest.mark.no_cover
 def test_a_slow_burn_is_seen_only_by_the_slow_windows():
     task = Task(MONTH)
     task.run(2 * HOUR)
@@ -130,6 +131,7 @@ def test_a_slow_burn_is_seen_only_by_the_slow_windows():
     assert task.budget.burning(Aspect.ERRORS, "slow")
 
 
+@pytest.mark.no_cover
 def test_within_the_budget_nothing_is_told():
     task = Task(MONTH)
     assert task.run(24 * HOUR, bad=0.008) == []
@@ -228,6 +230,7 @@ def test_an_alert_of_an_earlier_run_ends_in_this_one():
     assert [(turn.burn.speed, turn.burn.burning) for _, turn in found] == [("fast", True)]
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_tasks_with_objectives_take_less_than_a_hundred_megabytes():
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

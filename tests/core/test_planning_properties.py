@@ -320,6 +320,7 @@ def test_a_want_that_waits_alone_gets_nothing_earlier_than_it_was_told() -> None
 
 
 @pytest.mark.requirement("POOL-3")
+@pytest.mark.no_cover
 def test_who_is_served_meanwhile_does_not_delay_who_waits() -> None:
     """Whoever of the blockers leaves next: if the first want could start without the others, it can with them."""
     compared = 0

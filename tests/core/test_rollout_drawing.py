@@ -207,6 +207,7 @@ def test_every_text_of_the_picture_fits_its_width():
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40), st.text(max_size=60), st.text(max_size=200))
+@pytest.mark.no_cover
 def test_names_and_reasons_of_any_characters_stay_well_formed(task, version, ending):
     report = plain(story(hours=0.2), task=task, candidate=version, ending=ending, reason=ending)
     root = ET.fromstring(draw(report, NOW))

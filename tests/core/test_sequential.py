@@ -198,6 +198,7 @@ def test_nobody_knows_the_95th_percentile_of_ten_answers() -> None:
 
 
 @pytest.mark.requirement("SWP-4")
+@pytest.mark.no_cover
 def test_equal_latencies_keep_the_level() -> None:
     # 200 runs, 40 looks each (every 10 requests), seed 18, level 5 %
     rng, alarms = np.random.default_rng(18), 0
@@ -245,6 +246,7 @@ def test_the_sentence_follows_plan_quality_spread_and_traffic() -> None:
 
 
 @pytest.mark.requirement("SWP-4")
+@pytest.mark.no_cover
 def test_a_ramp_of_nine_phases_keeps_the_level_at_a_low_rate() -> None:
     # seed 20, 400 runs of 450 requests; a phase whose few answers all failed once looked like one without any spread
     rng, steps, each = np.random.default_rng(20), 9, 50

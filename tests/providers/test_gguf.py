@@ -44,6 +44,7 @@ async def test_the_facts_of_the_real_model_are_read_from_its_file(smollm_path):
 
 
 @pytest.mark.model
+@pytest.mark.no_cover
 def test_a_download_that_was_cut_off_is_noticed_wherever_it_ended(smollm_path, tmp_path):
     size = smollm_path.stat().st_size
     with smollm_path.open("rb") as file:

@@ -107,6 +107,7 @@ async def test_two_workers_run_at_once_and_unloading_gives_processes_and_memory_
 
 @pytest.mark.requirement("POOL-2")
 @pytest.mark.parametrize(("slots", "tokens"), [(1, 1024), pytest.param(2, 4096, marks=pytest.mark.slow)])
+@pytest.mark.no_cover
 async def test_the_estimate_is_within_fifteen_percent_of_the_child_and_hardly_below(
     load, provider, smollm_path, slots, tokens
 ):
@@ -177,6 +178,7 @@ async def test_a_worker_that_is_killed_is_noticed_and_the_next_request_says_so(l
         await instance.health()
 
 
+@pytest.mark.no_cover
 async def test_a_system_prompt_changes_the_answer_and_gives_way_to_the_callers_own(load):
     plain = await load("plain")
     prompted = await load("prompted", system_prompt='Answer in French. Begin with "Bonjour".')

@@ -152,6 +152,7 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time(talk: Talk
     assert handler.most_active == 1
 
 
+@pytest.mark.no_cover
 async def test_reading_stops_when_much_is_pipelined_behind_a_slow_request(
     server: HttpServer, handler: Recorder
 ) -> None:

@@ -345,6 +345,7 @@ def _feedback(decision: str, ref: str, score: float):
         max_size=14,
     ),
 )
+@pytest.mark.no_cover
 def test_at_most_one_swap_per_pause_whatever_the_outcomes_and_the_clocks_do(tmp_path_factory, preset, steps):
     """On real services: whoever serves fails or answers, wall time jumps by years, rollouts end as they like."""
 

@@ -28,6 +28,7 @@ def grader(**raw):
     return read_grader(raw, "here", schema_problem)
 
 
+@pytest.mark.no_cover
 def test_regex_is_searched_in_the_answer_and_a_catastrophic_one_ends(sandbox):
     date = grader(grader="regex", pattern=r"\b2024-0[1-9]\b")
     assert grade(date, "on 2024-05, I think", sandbox).score == 1
@@ -62,6 +63,7 @@ def test_json_is_validated_then_compared_field_by_field(sandbox, answer, score, 
     assert why in given.why
 
 
+@pytest.mark.no_cover
 def test_schemas_with_patterns_and_references_are_bounded(sandbox):
     slow = grader(grader="json_schema", schema={"type": "string", "pattern": "^(a+)+$"})
     assert grade(slow, '"aaa"', sandbox).score == 1

@@ -214,6 +214,7 @@ WORDS = st.tuples(st.integers(0, 3), st.sampled_from(("user", "check", "judge"))
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS, max_size=25))
+@pytest.mark.no_cover
 async def test_evidence_is_that_of_the_last_words_only(tmp_path: Path, words: list[tuple[int, str, int]]) -> None:
     path = tmp_path / f"{time.monotonic_ns()}.db"
     store = open_store(path)
@@ -302,6 +303,7 @@ STEPS = st.lists(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
+@pytest.mark.no_cover
 async def test_whatever_the_order_of_requests_attempts_and_feedback_each_last_word_is_folded_once(
     tmp_path: Path, steps: list[tuple[str, int, int]]
 ) -> None:

@@ -255,6 +255,7 @@ async def test_settings_are_exchanged_without_a_restart(tmp_path: Path):
 
 
 @pytest.mark.requirement("JDG-1")
+@pytest.mark.no_cover
 async def test_a_criterion_of_ones_own_may_be_a_pattern_which_is_a_fact_and_asks_no_model(tmp_path: Path):
     settings = '[judging]\nenabled = true\nsample = 1.0\ncriteria = ["dated"]\njudge = "auto"\n'
     rubrics = tmp_path / "home" / "rubrics"

@@ -19,6 +19,7 @@ WAITING = (
 
 
 @pytest.mark.requirement("JDG-5")
+@pytest.mark.no_cover
 async def test_the_mean_is_that_of_all_answers_whatever_picked_and_thinned_them(tmp_path: Path):
     async with judging(tmp_path, WAITING) as rig:
         await rig.add("m", text=GOOD, answers=[{"match": "poem", "text": REFUSAL}])

@@ -544,6 +544,7 @@ QUICK = settings(
 
 
 @pytest.mark.requirement("POOL-1", "POOL-2", "POOL-3", "SWP-2")
+@pytest.mark.no_cover
 def test_whatever_happens_in_whatever_order_the_pool_keeps_its_promises():
     run_state_machine_as_test(PoolMachine, settings=QUICK)
 

@@ -176,6 +176,7 @@ async def test_a_model_that_does_not_load_or_answer_is_named_and_nothing_is_prov
     assert verdict(got, ROLLOUT.plan) is None
 
 
+@pytest.mark.no_cover
 async def test_a_slow_baseline_leaves_half_of_the_time_to_the_candidate(place):
     write(place.folder, "sums", range(6))
     place.sums.hold["a@1"] = asyncio.Event()

@@ -114,6 +114,7 @@ def test_known_choices_are_ready_before_the_next_request_asks() -> None:
     assert any(selector.choose("t") is choice for choice in ready)
 
 
+@pytest.mark.no_cover
 def test_the_memory_of_choices_is_bounded_however_many_questions_are_asked() -> None:
     options = tuple(Option(ref=f"m{i}@1") for i in range(1_000))
     selector = Selector(PolicySnapshot(options=options))
@@ -141,6 +142,7 @@ def test_a_change_of_everything_redoes_a_bounded_number_of_choices_and_the_rest_
 
 
 @pytest.mark.requirement("SEL-7")
+@pytest.mark.no_cover
 def test_the_decision_benchmark_runs_and_reports_quantiles_with_churn() -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "decision.py"
     arguments = [sys.executable, str(script), "--json", "--seconds", "0.3", "--candidates", "20", "--tasks", "10"]

@@ -65,6 +65,7 @@ async def taught(classifier: TaskClassifier, clock: Clock, count: int = 30, task
 
 
 @pytest.mark.requirement("SEL-8")
+@pytest.mark.no_cover
 async def test_a_task_is_learned_from_thirty_labelled_requests() -> None:
     classifier, _, clock = built()
     unseen = asked("Dispatch note 77: nine crates of window frames leave the depot for Bergen, forklift bay two.")
@@ -117,6 +118,7 @@ async def test_no_word_of_a_prompt_is_kept() -> None:
         assert word not in stored
 
 
+@pytest.mark.no_cover
 async def test_switched_off_it_learns_nothing_and_forgets_what_it_had() -> None:
     first, store, clock = built()
     await taught(first, clock)
@@ -133,6 +135,7 @@ async def test_switched_off_it_learns_nothing_and_forgets_what_it_had() -> None:
     assert first.classify(asked(dispatch_note(302)), ()).task != "dispatch"
 
 
+@pytest.mark.no_cover
 async def test_a_flood_of_task_names_is_bounded_and_does_not_push_out_what_was_learned() -> None:
     classifier, _, clock = built()
     await taught(classifier, clock)

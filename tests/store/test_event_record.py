@@ -91,6 +91,7 @@ async def test_only_the_head_of_each_subject_is_ready(store: SqliteStore) -> Non
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 1e5), st.booleans(), st.booleans()), max_size=12))
+@pytest.mark.no_cover
 def test_statistics_count_everything_and_medians_are_exact(tmp_path_factory, rows) -> None:
     import asyncio
 
