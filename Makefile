@@ -13,7 +13,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
 SAY = @printf '\n\033[1m%s\033[0m\n'
 PYTEST := $(BIN)/python -m pytest
-WORKERS ?= 2
+WORKERS ?= 3
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -57,7 +57,7 @@ check: $(VENV)/.ready-dev ## format, lint, types, layers, requirement ids
 	$(SAY) "requirements"
 	@$(BIN)/python scripts/requirements_report.py --summary
 
-cover: $(VENV)/.ready-dev ## all tests with branch coverage, WORKERS=2 files side by side
+cover: $(VENV)/.ready-dev ## all tests with branch coverage, WORKERS=3 files side by side
 	$(SAY) "tests"
 	@$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile --cov --cov-branch --cov-report=term:skip-covered
 
