@@ -225,7 +225,7 @@ def test_a_reload_in_the_middle_of_a_load_fails_nobody(shared: Site):
         assert done["models_changed"] == ["m@1"]
         assert done["problems"] == []
         assert time.monotonic() - began < 1.2, "a reload does not wait for a load under way"
-        assert [item["state"] for item in instances(server, "m@1")] == ["loading"]
+        assert [item["state"] for item in instances(server, "m@1")] in (["loading"], ["ready"])
         assert [each.result().status for each in waiters] == [200] * 3
     assert switch.loads() == loads + 1
     assert ready(server, "m@1")["pinned"]
