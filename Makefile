@@ -14,6 +14,8 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 SAY = @printf '\n\033[1m%s\033[0m\n'
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 3
+# The tests start hundreds of processes: each would compile all of Podium anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'

@@ -256,8 +256,9 @@ async def test_when_there_is_no_other_version_it_says_so_once_in_a_while(tmp_pat
 @pytest.mark.requirement("SWP-6")
 async def test_versions_with_a_bad_history_on_the_task_are_no_alternative(tmp_path: Path):
     async with rig(tmp_path, ON, *THREE) as made:
-        await made.ends("m@2", "-" * 30 + "+" * 10)
         made.gateway.services.selector.learn({("jobs", "m@2"): Evidence(samples=40, successes=10)})
+        made.gateway.services.learner.outcomes([made.outcome("m@2", each < 10) for each in range(40)])
+        made.gateway.services.learner.publish()
         await made.ends("m@1", "+-" * 10)
         assert made.rollouts.all[0].candidate == "m@3"
 

@@ -31,10 +31,9 @@ PAGES = {
 SEEN_ALREADY = {"rolled-back", "costs-by-key"}
 """The same page as one before, in another state: of these only the colours are looked at, and in light alone."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
-MOST_BYTES = 300_000
-MOST_PAINT_MS = 3000
-"""One second is the aim (see docs/dashboard.md for what was measured); the machine that tests may be busy."""
+MOST_BYTES = 300_000  # when it is painted is measured by benchmarks/pages.py
 
 
 @dataclass
@@ -100,17 +99,11 @@ def test_each_page_is_light_accessible_and_fits_in_both_colours_and_on_a_phone(r
     wire.send("Network.setCacheDisabled", {"cacheDisabled": True})
     sizes: list[float] = []
     wire.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    painted = float("inf")
-    for _ in range(3):  # a machine that is busy with other tests gets another try
-        sizes.clear()
-        admin.go(PAGES[name].format(**rig.site.rollouts))
-        settled(page)
-        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        print(f"{name}: first paint {painted:.0f} ms, {sum(sizes) / 1000:.0f} kB in {len(sizes)} files")
-        assert 0 < sum(sizes) <= MOST_BYTES
-        if painted < MOST_PAINT_MS:
-            break
-    assert painted < MOST_PAINT_MS
+    admin.go(PAGES[name].format(**rig.site.rollouts))
+    settled(page)
+    until(lambda: page.evaluate(PAINTED))
+    print(f"{name}: first paint {page.evaluate(PAINTED):.0f} ms, {sum(sizes) / 1000:.0f} kB in {len(sizes)} files")
+    assert 0 < sum(sizes) <= MOST_BYTES
     assert page.locator("h1").count() == 1
     for scheme in ("light",) if name in SEEN_ALREADY else ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
