@@ -103,13 +103,16 @@ class Rig:
         _, _, problem = await self.gateway.services.onboarding.add(order, "test")
         assert problem is None, problem
 
-    async def ask(self, count: int = 1, *, score: dict[str, float] | None = None, task: str = "jobs") -> list[str]:
+    async def ask(
+        self, count: int = 1, *, score: dict[str, float] | None = None, task: str = "jobs", session: str | None = None
+    ) -> list[str]:
         """The versions that answered ``count`` requests, each scored as its version deserves."""
         services, served = self.gateway.services, []
         for _ in range(count):
             body = {"model": f"task:{task}", "messages": [{"role": "user", "content": "hi"}]}
             request_id = f"req-{next(self.numbers)}"
-            head = wire.parse(Endpoint.CHAT, json.dumps(body).encode(), request_id=request_id, task=task, session=None)
+            content = json.dumps(body).encode()
+            head = wire.parse(Endpoint.CHAT, content, request_id=request_id, task=task, session=session)
             caller = Caller()
             await services.gateway.handle(head, None, caller)
             assert caller.status == 200

@@ -37,6 +37,8 @@ class Sample:
     energy_mwh: float | None
     propensity: float = 1.0
     """Probability with which this arm was drawn."""
+    kept: bool = False
+    """It was not drawn: its conversation had begun with this arm."""
 
 
 class Arms:
@@ -46,6 +48,7 @@ class Arms:
         self._plan = plan
         self._seen = Evidence()
         self._requests = [0, 0]
+        self._kept = [0, 0]
         self._phase = 0
         self._share: float | None = None
         self._notes: list[tuple[TracePoint, ...]] = []
@@ -56,6 +59,7 @@ class Arms:
         """One answered or failed request."""
         at, seen, phase = _AT[arm], self._seen, self._phase
         self._requests[at] += 1
+        self._kept[at] += sample.kept
         seen.success.add(at, 1.0 if sample.success else 0.0, 1.0, phase, "")
         if not sample.success:
             return
@@ -88,6 +92,10 @@ class Arms:
     def samples(self, arm: Arm) -> int:
         """Requests observed."""
         return self._requests[_AT[arm]]
+
+    def kept(self, arm: Arm) -> int:
+        """Those of them that were not drawn: their conversation had begun with the arm."""
+        return self._kept[_AT[arm]]
 
     def readings(self) -> Mapping[Metric, Reading]:
         """Every metric; ``missing`` says why one has no numbers."""
@@ -139,6 +147,7 @@ class Arms:
         seen = self._seen
         state = {
             "requests": self._requests,
+            "kept": self._kept,
             "phase": self._phase,
             "share": self._share,
             "tallies": {name: getattr(seen, name).dump() for name in ("success", "quality", "energy", "memory")},
@@ -177,6 +186,7 @@ class Arms:
         if len(seen.latency) != 2 or len(seen.pairs) != PAIR_SUMS:
             raise ValueError("an arm is missing")
         self._requests = [int(one) for one in _row(rest["requests"])]
+        self._kept = [int(one) for one in _row(rest.get("kept", [0, 0]))]
         self._phase, self._share = int(str(rest["phase"])), None if rest["share"] is None else float(str(rest["share"]))
         self._stride, self._skipped = (int(one) for one in _row(rest["stride"]))
         self._notes = [tuple(_point(values) for values in note) for note in _rows(rest["notes"])]

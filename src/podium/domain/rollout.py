@@ -260,3 +260,7 @@ class RolloutReport:
     """Oldest first; thinned out, never more than some hundred points per metric."""
     needed: Mapping[Metric, int] = field(default_factory=lambda: MappingProxyType({}))
     """Answers of the candidate that are probably still needed before a metric is decided, where that can be told."""
+    requests: int = 0
+    """Requests counted for either version, failed ones too."""
+    stayed: int = 0
+    """Those of them that went to the baseline undrawn, because their conversation had begun there."""

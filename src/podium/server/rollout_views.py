@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from podium.core.picture import facts, words
+from podium.core.picture import facts, passing, words
 from podium.core.picture.facts import Verdict
 from podium.domain.rollout import (
     Metric,
@@ -163,7 +163,10 @@ class PointView(View):
 
 
 class DetailView(View):
-    """A rollout with its history and evidence. ``needed``: answers of the candidate probably still needed by metric."""
+    """A rollout with its history and evidence. ``needed``: answers of the candidate probably still needed by metric;
+    ``stayed``: of the ``requests`` counted, those that went to the baseline because their conversation had begun there;
+    ``traffic``: what is to be said of that, in words, or null.
+    """
 
     rollout: RolloutView
     says: str
@@ -171,6 +174,9 @@ class DetailView(View):
     steps: list[StepView]
     readings: list[ReadingView]
     needed: dict[Metric, int]
+    requests: int
+    stayed: int
+    traffic: str | None
 
 
 class ReportView(DetailView):
@@ -245,6 +251,9 @@ def _detail(report: RolloutReport, now: float) -> dict[str, Any]:
         "steps": [step(one) for one in report.steps],
         "readings": [reading(one, item.plan) for one in report.readings],
         "needed": dict(report.needed),
+        "requests": report.requests,
+        "stayed": report.stayed,
+        "traffic": passing.told(report, now) or None,
     }
 
 

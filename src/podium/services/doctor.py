@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from podium.core.diagnosis import ENOUGH, SystemFacts, TaskFacts, diagnose_system, diagnose_task
 from podium.core.judging_health import diagnose_judging
+from podium.core.rollout_health import diagnose_rollouts
 from podium.core.selection import EXPLORATION
 from podium.domain.evidence import Evidence
 from podium.domain.finding import Finding
@@ -43,6 +44,7 @@ def diagnose(services: Services) -> Diagnosis:
     newest = services.recorder.newest_requests()
     findings = list(diagnose_system(_system(services)))
     findings += diagnose_judging(services.judging.facts())
+    findings += diagnose_rollouts(services.rollouts.standing(), services.clock.now())
     for _, _, spec in busy[:LOOKED_AT]:
         findings += diagnose_one(services, spec, newest)
     return Diagnosis(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from podium.core.picture import chart, words
+from podium.core.picture import chart, passing, words
 from podium.core.picture.facts import difference
 from podium.domain.rollout import Metric, Rollout, RolloutReport
 
@@ -78,6 +78,7 @@ def _facts(report: RolloutReport, now: float) -> list[tuple[str, str]]:
         ("state", words.state(rollout)),
         ("because", rollout.ending or ""),
         ("next", words.awaits(report, now)),
+        ("traffic", passing.told(report, now)),
         *(("note", said) for said in rollout.notes),
         ("can see", rollout.detects or ""),
         ("validation", validated(rollout)),

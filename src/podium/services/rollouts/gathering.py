@@ -110,6 +110,7 @@ def _sample(decision: Decision, outcome: Outcome) -> Sample:
         memory_mb=outcome.cost.held_memory_mb,
         energy_mwh=outcome.cost.energy_mwh,
         propensity=decision.propensity,
+        kept=decision.choice.strategy == _SESSION,
     )
 
 

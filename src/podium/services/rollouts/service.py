@@ -15,7 +15,7 @@ from typing import cast, get_args
 
 import structlog
 
-from podium.core.arms import Sample
+from podium.core.arms import Arms, Sample
 from podium.core.rollout import Order, command
 from podium.domain.decision import Decision, Feedback, Outcome
 from podium.domain.rollout import Arm, Bar, Rollout, RolloutPlan, RolloutReport, RolloutState
@@ -170,13 +170,16 @@ class Rollouts:
         else:
             kept = await self._kept(rollout_id)
             rollout, arms = kept.rollout, arms_of(kept)
-        return RolloutReport(
-            rollout=rollout,
+        return replace(
+            _standing(rollout, arms),
             steps=await self._store.rollout_steps(rollout_id),
-            readings=tuple(arms.readings().values()),
             trace=arms.trace(),
             needed=arms.needed(),
         )
+
+    def standing(self) -> tuple[RolloutReport, ...]:
+        """How the open ones stand now, without history and curves."""
+        return tuple(_standing(driven.rollout, driven.arms) for driven in self._transitions.all())
 
     async def done(self, rollout_id: str, timeout_s: float | None = None) -> Rollout:
         """Wait for its end, or until it was compared and moves nothing by itself, for at most ``timeout_s``; then it comes
@@ -265,3 +268,12 @@ class Rollouts:
                 await self._releasing.release(driven.rollout)
             except PodiumError as error:
                 _log.warning("the old version was not released", rollout=driven.rollout.id, error=error.message)
+
+
+def _standing(rollout: Rollout, arms: Arms) -> RolloutReport:
+    return RolloutReport(
+        rollout=rollout,
+        readings=tuple(arms.readings().values()),
+        requests=sum(arms.samples(arm) for arm in Arm),
+        stayed=arms.kept(Arm.BASELINE),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from podium.core.picture import facts, words
+from podium.core.picture import facts, passing, words
 from podium.core.rollout import Order, command
 from podium.core.rollout_plan import share_of
 from podium.domain.rollout import Metric, Reading, Rollout, RolloutMode, RolloutPlan, RolloutReport, RolloutState
@@ -85,6 +85,8 @@ async def one(look: Look) -> Data:
         "checks": _checks(item),
         "kind": KINDS.get(item.state, ""),
         "says": _says(report, now),
+        "traffic": passing.told(report, now).replace("`", ""),
+        "hungry": bool(passing.starved(report, now)),
         "ramp": _ramp(item),
         "orders": _orders(item, now) if look.may("operator") else [],
         "readings": readings,
