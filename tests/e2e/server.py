@@ -1,4 +1,4 @@
-"""A real ``podium serve`` as a child process, and a plain HTTP client to talk to it."""
+"""A real ``podium serve`` in a process of its own, and a plain HTTP client to talk to it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from forking import Process, podium
 
 
 @dataclass
@@ -31,13 +33,14 @@ class Reply:
 
 
 class Server:
-    """One gateway process on its own home."""
+    """One gateway process on its own home; ``anew``: of a new interpreter, where its start or memory is what counts."""
 
-    def __init__(self, home: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, home: Path, *arguments: str, env: dict[str, str] | None = None, anew: bool = False) -> None:
         self.home = home
         self.arguments = arguments
         self.env = env or {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.anew = anew
+        self.process: subprocess.Popen[bytes] | Process | None = None
         self.port = 0
 
     def start(self, timeout_s: float = 30) -> Server:
@@ -46,12 +49,12 @@ class Server:
         self.home.mkdir(parents=True, exist_ok=True)
         log = (self.home.parent / f"{self.home.name}.log").open("ab")
         with log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "podium", "serve", "--port", "0", *self.arguments],
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            words = ("serve", "--port", "0", *self.arguments)
+            if self.anew:
+                command = [sys.executable, "-m", "podium", *words]
+                self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+            else:
+                self.process = Process(words, env=self.environment, stdout=log, stderr=log)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log()
@@ -69,14 +72,7 @@ class Server:
 
     def cli(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a command as that user would."""
-        ran = subprocess.run(
-            [sys.executable, "-m", "podium", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ran = podium(*words, env=self.environment)
         assert ran.returncode == code, ran.stderr
         return ran
 
