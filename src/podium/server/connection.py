@@ -1,10 +1,8 @@
-"""One client connection: bytes in, exchanges out, one at a time and in order. Owns its parser and its clock.
+"""One client connection: requests in order, one at a time, each with its task. Owns deadlines and backpressure; parses nothing.
 
-llhttp runs strict, so ambiguous framing (two lengths, length and chunks, folded headers, bare line feeds)
-never becomes a request. What is refused here is answered, then the connection ends: after an error nobody
-knows where the next request begins. A client that closes its side while its request is being worked on has
-left: its handler is cancelled. (A half-closed client that still wants an answer looks the same on the wire
-and is treated the same, as nginx does for proxied requests.)
+What is refused here is answered, then the connection ends: after an error nobody knows where the next request begins.
+A client that closes its side while its request is being worked on has left: its handler is cancelled. (A half-closed
+client that still wants an answer looks the same on the wire and is treated the same, as nginx does for proxied requests.)
 """
 
 from __future__ import annotations
@@ -12,24 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
-import httptools
-
-from podium.errors import BodyTooLarge, InternalError, InvalidRequest, PodiumError
+from podium.errors import InternalError, InvalidRequest, PodiumError
 from podium.server.admittance import Admittance
 from podium.server.exchange import Exchange
 from podium.server.limits import Limits
 from podium.server.rendering import render_for
+from podium.server.request_reader import RequestReader
 
 logger = logging.getLogger("podium.server")
 
 HELD_BYTES = 64 * 1024
 """What is taken of the next request while one is in flight; then reading stops."""
-_ONCE = frozenset({b"host", b"content-length", b"authorization", b"x-api-key"})
-
 
 IDLE, HEAD, BODY, BUSY, LINGER = range(5)
 """What the connection waits for. Plain integers: a member of an enum costs a lookup on every read."""
@@ -57,29 +51,17 @@ class HttpProtocol(asyncio.Protocol):
     """``deadline`` is the loop time at which ``expire`` is due; the listener watches it."""
 
     __slots__ = (
-        "_body",
         "_body_until",
-        "_chunk",
-        "_continue",
         "_exchange",
-        "_fed",
-        "_head_done",
-        "_headers",
         "_held",
         "_held_bytes",
         "_listener",
         "_loop",
-        "_parser",
         "_paused",
-        "_private",
-        "_queue",
+        "_reader",
         "_reading",
-        "_refusal",
-        "_size",
-        "_stopping",
         "_task",
         "_transport",
-        "_url",
         "admittance",
         "deadline",
         "limits",
@@ -92,35 +74,21 @@ class HttpProtocol(asyncio.Protocol):
         self.admittance = admittance
         self.phase = IDLE
         self.deadline = math.inf
-        self._queue: deque[Exchange] = deque()
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
-        self._paused = self._private = False
+        self._paused = False
         self._reading = True
-        self._stopping = False
-        self._refusal: PodiumError | None = None
-        self._chunk = 0
         self._body_until = math.inf
-        self._reset()
-
-    def _reset(self) -> None:
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
-        self._size = 0
-        self._fed = 0
-        self._head_done = False
-        self._continue = False
 
     # ------------------------------------------------------------ asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
-        self._private = not isinstance(transport.get_extra_info("sockname"), tuple)
-        self._parser = httptools.HttpRequestParser(self)
+        private = not isinstance(transport.get_extra_info("sockname"), tuple)
+        self._reader = RequestReader(self._transport, self.limits, self.admittance, private=private)
         self.deadline = self._loop.time() + self.limits.keep_alive_s
         crowded = self._listener.joined(self)
         if crowded is not None:
@@ -129,7 +97,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.left(self)
         self.deadline = math.inf
-        self._queue.clear()
+        self._reader.queue.clear()
         self._held.clear()
         exchange = self._exchange
         if exchange is not None:
@@ -152,7 +120,8 @@ class HttpProtocol(asyncio.Protocol):
             if self._held_bytes > HELD_BYTES:
                 self._read(False)
         elif self.phase is not LINGER:
-            self._feed(data)
+            self._reader.feed(data)
+            self._turn()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -174,140 +143,29 @@ class HttpProtocol(asyncio.Protocol):
             if exchange.on_resume is not None:
                 exchange.on_resume()
 
-    # ------------------------------------------------------------ parsing
+    # ------------------------------------------------------------ order
 
-    def _feed(self, data: bytes) -> None:
-        self._chunk = len(data)
-        if not self._head_done:
-            self._fed += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as err:
-            if self._refusal is None:
-                self._decline_upgrade(data[err.args[0] :])
-                return
-        except httptools.HttpParserError as err:
-            if self._refusal is None:
-                self._refusal = InvalidRequest(f"this is not a proper HTTP/1.1 request: {err}", code="bad_http")
-        self._settle()
-
-    def _settle(self) -> None:
-        """After new input: refuse, or note what is awaited next and until when."""
-        busy = self._exchange is not None
-        limit = self.limits.head_bytes
-        # the read a request began in may hold the end of another: of it only what was parsed is counted
-        if self._fed + self._chunk > limit and not self._head_done and max(self._fed, self._head_size()) > limit:
-            self._refusal = self._refusal or self._head_too_large()
-        if self._refusal is not None:
-            if busy:
+    def _turn(self) -> None:
+        """Nothing is under way: start the next request, or note what is awaited and until when."""
+        reader = self._reader
+        if reader.queue:
+            self._start(reader.queue.popleft())
+            if reader.refusal is not None:
                 self._read(False)  # requests before it are answered first
-            else:
-                self._refuse(self._refusal)
-        elif busy:
-            return
-        elif self._head_done:
+        elif reader.refusal is not None:
+            self._refuse(reader.refusal)
+        elif reader.head_done:
             now = self._loop.time()
             if self.phase is not BODY:
                 self.phase = BODY
                 self._body_until = now + self.limits.body_s
+            if reader.wants_continue:
+                reader.wants_continue = False
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.deadline = min(now + self.limits.body_idle_s, self._body_until)
-        elif self._fed and self.phase is not HEAD:
+        elif reader.fed and self.phase is not HEAD:
             self.phase = HEAD
             self.deadline = self._loop.time() + self.limits.head_s
-
-    def on_message_begin(self) -> None:
-        if self._refusal is None:
-            self._reset()
-            self._fed = 1  # the rest of this read is counted when the headers are complete
-
-    def on_url(self, url: bytes) -> None:
-        self._url = self._url + url if self._url else url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_done or self._refusal is not None:
-            return  # trailers carry nothing we trust
-        name = name.lower()
-        headers = self._headers
-        if name in headers:
-            if name in _ONCE:
-                self._refusal = InvalidRequest(f"the header {name.decode()} may be sent only once", code="bad_http")
-            joint = b"; " if name == b"cookie" else b", "
-            headers[name] = headers[name] + joint + value
-        else:
-            headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        self._head_done = True
-        if self._refusal is not None:
-            return
-        if self._fed + self._chunk > self.limits.head_bytes and self._head_size() > self.limits.head_bytes:
-            self._refusal = self._head_too_large()
-            return
-        headers = self._headers
-        self._refusal = self.admittance.check(headers, self._url, self._parser.get_http_version())
-        if self._refusal is not None:
-            return
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > self.limits.body_bytes:
-            self._refusal = self._body_too_large()
-        elif b"expect" in headers:
-            if headers[b"expect"].lower() != b"100-continue":
-                self._refusal = InvalidRequest("only 'Expect: 100-continue' is understood", status=417)
-            elif self._exchange is None and not self._queue:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            else:
-                self._continue = True
-
-    def on_body(self, data: bytes) -> None:
-        if self._refusal is not None:
-            return
-        self._size += len(data)
-        if self._size > self.limits.body_bytes:
-            self._body.clear()
-            self._refusal = self._body_too_large()
-            return
-        self._body.append(data)
-
-    def on_message_complete(self) -> None:
-        if self._refusal is not None or self._parser.should_upgrade():
-            return
-        self._enqueue(keep_alive=self._parser.should_keep_alive())
-
-    def _enqueue(self, *, keep_alive: bool) -> None:
-        path, _, query = self._url.partition(b"?")
-        parts = self._body
-        exchange = Exchange(
-            self._transport,
-            method=self._parser.get_method().decode(),
-            path=self.admittance.origin_form(path).decode("latin-1"),
-            query=query,
-            headers=self._headers,
-            body=parts[0] if len(parts) == 1 else b"".join(parts),
-            http_1_0=self._parser.get_http_version() == "1.0",
-            keep_alive=keep_alive and not self._stopping,
-            private=self._private,
-        )
-        self._head_done = False
-        self._fed = 0
-        if self._exchange is None and not self._queue:
-            self._start(exchange)
-        else:
-            self._queue.append(exchange)
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Serve the request as plain HTTP/1.1 (RFC 9110, 7.8): parse it again without its wish to switch."""
-        drop = {b"upgrade", b"connection", b"http2-settings"}
-        if not self._continue:
-            drop.add(b"expect")
-        lines = [b"%b: %b\r\n" % item for item in self._headers.items() if item[0] not in drop]
-        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self._parser.get_method(), self._url, b"".join(lines))
-        if self._parser.get_method() == b"CONNECT":
-            self._refuse(InvalidRequest("this server is not a proxy", status=405))
-            return
-        self._parser = httptools.HttpRequestParser(self)
-        self._feed(head + rest)
-
-    # ------------------------------------------------------------ serving
 
     def _start(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -348,52 +206,33 @@ class HttpProtocol(asyncio.Protocol):
 
     def _proceed(self, keep_alive: bool) -> None:
         """The answer is written: close, or turn to the next request."""
-        if not keep_alive or self._stopping or self._transport.is_closing():
+        reader = self._reader
+        if not keep_alive or reader.stopping or self._transport.is_closing():
             self.phase = LINGER
             self.deadline = self._loop.time() + self.limits.keep_alive_s
             self._transport.close()
             return
-        if self._queue:
-            self._start(self._queue.popleft())
-            return
-        self.phase = IDLE
-        self.deadline = self._loop.time() + self.limits.keep_alive_s
-        if self._continue:
-            self._continue = False
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._held and self._refusal is None:
-            held, self._held, self._held_bytes = b"".join(self._held), [], 0
-            self._feed(held)
-        else:
-            self._settle()
-        if self._refusal is None:
-            self._read(True)
+        if not reader.queue:
+            self.phase = IDLE
+            self.deadline = self._loop.time() + self.limits.keep_alive_s
+            if reader.refusal is None:
+                if self._held:
+                    held, self._held, self._held_bytes = b"".join(self._held), [], 0
+                    reader.feed(held)
+                if reader.refusal is None:
+                    self._read(True)
+        self._turn()
 
     def _refuse(self, err: PodiumError) -> None:
         """Answer, say that nothing more comes, throw away what still arrives, close."""
         exchange = Exchange(self._transport, method="GET", path="", query=b"", headers={}, body=b"", keep_alive=False)
-        exchange.respond(*render_for(self._url, err))
+        exchange.respond(*render_for(self._reader.url, err))
         self.phase = LINGER
         self.deadline = self._loop.time() + self.limits.linger_s
-        self._body.clear()
+        self._reader.forget()
         self._read(True)
         if self._transport.can_write_eof():
             self._transport.write_eof()
-
-    def _head_size(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
-
-    def _head_too_large(self) -> PodiumError:
-        return BodyTooLarge(
-            f"request line and headers are over {self.limits.head_bytes} bytes; send less in headers",
-            status=431,
-            code="headers_too_large",
-        )
-
-    def _body_too_large(self) -> PodiumError:
-        return BodyTooLarge(
-            f"the request body is over {self.limits.body_bytes} bytes; send a smaller one or raise the limit"
-        )
 
     def _read(self, wanted: bool) -> None:
         if wanted is not self._reading and not self._transport.is_closing():
@@ -422,7 +261,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def stop(self) -> None:
         """Serve what is under way, then close."""
-        self._stopping = True
+        self._reader.stopping = True
         if self.phase in (IDLE, HEAD):
             self._transport.close()
         elif self._exchange is not None and not self._exchange.bytes_started:
