@@ -27,6 +27,7 @@ from podium.runtime.declaring import apply_models, check_strategies, declared_na
 from podium.runtime.judging import judge_orders
 from podium.server.doorman import Doorman
 from podium.server.http import HttpServer
+from podium.server.late import LateApp
 from podium.server.limits import Limits
 from podium.server.openai import DataPlane
 from podium.services.plane import Services
@@ -50,6 +51,7 @@ class Gateway:
         self._data_plane: DataPlane = parts.data_plane
         self._doorman: Doorman = parts.doorman
         self._exposure = parts.exposure
+        self._control = LateApp(self._build_control)
         self._servers: list[HttpServer] = []
         self._published: Path | None = None
         self._reloading = asyncio.Lock()
@@ -95,7 +97,7 @@ class Gateway:
             host,
             port,
             data_handler=self._data_plane.handle,
-            asgi_app=self._control(),
+            asgi_app=self._control,
             tls=None if tls is None else tls.context,
         )
         self._servers.append(server)
@@ -108,11 +110,12 @@ class Gateway:
     async def serve_unix(self, path: Path) -> None:
         """Listen on a unix socket in a directory only this user can enter."""
         server = HttpServer(limits=self._limits())
-        await server.start(data_handler=self._data_plane.handle, asgi_app=self._control(), unix_path=path)
+        await server.start(data_handler=self._data_plane.handle, asgi_app=self._control, unix_path=path)
         self._servers.append(server)
 
-    def _control(self) -> Any:
-        from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is half of the start-up time
+    def _build_control(self) -> Any:
+        """The control API and the pages: a second of work and a quarter of the memory, so not before somebody asks."""
+        from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is a third of the start-up time
         from podium.web.app import Front  # noqa: PLC0415 - as above
 
         return Front(create_app(self.services, self._doorman), self.services, self._doorman)
