@@ -15,10 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from podium.domain.record import record
+
 MOST_PIECES = 256
 """Pieces of time that wait to be split; older ones are split with what is known by then."""
 
 
+@record
 @dataclass(frozen=True, slots=True)
 class Counters:
     """Readings that only grow: CPU seconds, GPU seconds, joules. What has no counter stays 0."""

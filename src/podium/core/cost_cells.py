@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from podium.core.history import NOT_ITS_DOING
 from podium.domain.cost import Cost, Method
+from podium.domain.record import record
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +55,7 @@ _FORMAT = 1
 _MOST_REASONS = 32
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """One operation, as a cell takes it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from podium.domain.record import record
+
 
 class Method(StrEnum):
     """How a figure came about."""
@@ -39,6 +41,7 @@ METERED = (
 """Figures with a method, in the order in which they are packed: append only."""
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Time, memory, energy, tokens and money of one operation.
@@ -105,6 +108,7 @@ class Operation:
     """The client's request it is about; ``None`` when there is none."""
 
 
+@record
 @dataclass(frozen=True, slots=True)
 class SpentKey:
     """One row of the sums: what a version spent on a task in one hour for one cause."""
@@ -116,6 +120,7 @@ class SpentKey:
     cause: Cause
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpentRow:
     """Sums over operations. A mean divides a sum by the count of those that have the figure."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podium.domain.cost import Cost
+from podium.domain.record import record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class Choice:
     """Id of the rollout that divided the traffic this request belongs to."""
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One choice made for one request (or for one fallback attempt: then ``parent`` is set)."""
@@ -69,6 +71,7 @@ class Decision:
     task_confidence: float = 1.0
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What happened to one decision. ``success`` is about delivery; quality comes by feedback or judge."""

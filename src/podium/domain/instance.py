@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from podium.domain.record import record
+
 
 class InstanceState(StrEnum):
     """Owned by the pool alone."""
@@ -56,6 +58,7 @@ class QueueView:
     """About how long a newcomer would wait; ``None`` when nothing is known yet."""
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessUsage:
     """Counters of the processes behind an instance, read from the kernel."""

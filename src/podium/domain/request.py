@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from podium.domain.principal import Principal
+from podium.domain.record import record
 from podium.domain.trace import Trace
 
 
@@ -31,6 +32,7 @@ class Allowance(Protocol):
         ...
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:
     """What selection needs to know about one request."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from podium.domain.record import record
+
 DEFAULT_TASK = "general"
 
 
@@ -75,6 +77,7 @@ class Binding:
     reason: str = ""
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
     """Which task a request belongs to. ``rule`` says why; abstaining gives the default task."""

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from podium.domain.record import record
 
+
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellKey:
     """Which operations a cell holds: those that ended in ``[start, start + span)``, Unix seconds."""

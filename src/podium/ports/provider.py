@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from podium.domain.instance import ProcessUsage
 from podium.domain.model import Facts, ModelVersion, Source
+from podium.domain.record import record
 from podium.domain.request import Endpoint
 
 
@@ -20,6 +21,7 @@ class Deadlines:
     total_s: float = 600.0
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One operation sent to an instance, in OpenAI's wire format.

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from podium.domain.cost import Cause, Cost
 from podium.domain.model import ModelVersion
+from podium.domain.record import record
 from podium.domain.unmeasured import NO_USAGE, NOT_SENT
 from podium.services.meter import Metered, unmeasured
 
@@ -20,6 +21,7 @@ MOST_TOKENS = 10**9
 PLAIN: tuple[Cause, str | None] = (Cause.REQUEST, None)
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """What a server says it read and wrote; ``None`` where it says nothing."""
@@ -29,6 +31,7 @@ class Tokens:
     output: int | None = None
 
 
+@record
 @dataclass(frozen=True, slots=True)
 class Billed:
     """Millionths of a dollar, by the table of this version."""
@@ -45,6 +48,7 @@ class Prices(Protocol):
         ...
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """What went over the wire, for estimates: bytes of the prompt, and bytes or pieces of the answer."""
@@ -123,6 +127,8 @@ def checked(tokens: Tokens, sent: Sent) -> tuple[Tokens, tuple[str, ...]]:
         written = answer
         guessed.append("output_tokens")
     cached = tokens.cached if tokens.cached is None or read is None else min(tokens.cached, read)
+    if read is tokens.input and written is tokens.output and cached is tokens.cached:
+        return tokens, ()
     return Tokens(input=read, cached=cached, output=written), tuple(guessed)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 
-from podium.core.spending import hour_of, spend
-from podium.domain.cost import SpentRow
+from podium.core.spending import hour_of, spend_all
+from podium.domain.cost import Cost, SpentRow
 from podium.domain.decision import Outcome
 from podium.errors import StoreError
 from podium.ports import Clock, KeyCostStore
@@ -84,13 +84,15 @@ class KeyCosts:
         await self._store.prune_key_costs(hour_of(older_than), most)
 
     def _add_up(self) -> None:
+        new: defaultdict[tuple[int, str], list[tuple[Cost, bool]]] = defaultdict(list)
         while self._new:
             key, outcome = self._new.popleft()
-            hour = hour_of(outcome.at)
-            if hour not in self._rows and self._rows and hour < min(self._rows):
-                hour = min(self._rows)  # a clock that went back does not open an hour again whose sums are on record
+            new[hour_of(outcome.at), key].append((outcome.cost, outcome.success))
+        for (at, key), spent in new.items():
+            before = self._rows and at not in self._rows and at < min(self._rows)
+            hour = min(self._rows) if before else at  # a clock that went back opens no hour whose sums are on record
             rows = self._rows.setdefault(hour, {})
-            rows[key] = spend(rows.get(key) or SpentRow(), outcome.cost, success=outcome.success)
+            rows[key] = spend_all(rows.get(key) or SpentRow(), spent)
             self._dirty.add((hour, key))
 
     def _forget(self) -> None:

@@ -13,6 +13,7 @@ from podium.core.attribution import Counters, SharedWork, Sharer
 from podium.core.energy import CpuPower
 from podium.domain.cost import Method
 from podium.domain.instance import ProcessUsage
+from podium.domain.record import record
 from podium.domain.unmeasured import GONE, NO_ENERGY, NO_GPU, NO_GPU_COUNTER, NO_PROCESS
 from podium.ports import Clock, Instance, Power
 
@@ -22,6 +23,7 @@ _NO_POWER = CpuPower(joules=None, method=Method.UNAVAILABLE, source="nothing", r
 Missing = tuple[tuple[str, str], ...]
 
 
+@record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metered:
     """``None`` where nothing can be measured; then ``missing`` says why. Fields as in ``Cost``."""

@@ -6,11 +6,11 @@ spent then counts in the oldest hour that is still here.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from podium.core.spending import hour_of, spend
-from podium.domain.cost import Cost, Operation, SpentKey, SpentRow
+from podium.core.spending import hour_of, spend_all
+from podium.domain.cost import Cause, Cost, Operation, SpentKey, SpentRow
 from podium.domain.decision import Outcome
 
 HOURS = 48
@@ -34,14 +34,17 @@ class Spending:
 
     def outcomes(self, outcomes: Iterable[Outcome], now: float) -> None:
         """Attempts ended."""
+        groups: defaultdict[tuple[str, str, Cause], list[tuple[Cost, bool]]] = defaultdict(list)
         for outcome in outcomes:
-            self._add(outcome.task, outcome.ref, outcome.cost, now, success=outcome.success)
+            groups[outcome.task, outcome.ref, outcome.cost.cause].append((outcome.cost, outcome.success))
+        for (task, ref, cause), spent in groups.items():
+            self._add(task, ref, cause, spent, now)
 
     def operation(self, done: Operation, now: float) -> None:
         """Work without a decision ended."""
         self.dropped += len(self._operations) == self._operations.maxlen
         self._operations.append(done)
-        self._add(done.task, done.ref, done.cost, now, success=done.success)
+        self._add(done.task, done.ref, done.cost.cause, [(done.cost, done.success)], now)
 
     def recent(self) -> Mapping[SpentKey, SpentRow]:
         """The sums that are here, durable or not."""
@@ -66,13 +69,13 @@ class Spending:
         self._operations.extendleft(reversed(kept))
         self._dirty.update(key for key in keys if key.hour in self._rows)
 
-    def _add(self, task: str, ref: str, cost: Cost, now: float, *, success: bool) -> None:
+    def _add(self, task: str, ref: str, cause: Cause, spent: Sequence[tuple[Cost, bool]], now: float) -> None:
         hour = hour_of(now)
         if hour not in self._rows:
             hour = self._open(hour)
-        key = SpentKey(hour, task, ref, cost.cause)
+        key = SpentKey(hour, task, ref, cause)
         rows = self._rows[hour]
-        rows[key] = spend(rows.get(key) or SpentRow(), cost, success=success)
+        rows[key] = spend_all(rows.get(key) or SpentRow(), spent)
         self._dirty.add(key)
 
     def _open(self, hour: int) -> int:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.core.cost_cells import Cell, Spent, added, cell_of, dump, empty, load
 from podium.core.cost_coverage import Coverage
+from podium.domain.cost import Cause
 from podium.domain.costing import EVERY
 from podium.ports import CellKey
 from podium.store import schema
@@ -124,7 +126,7 @@ def _attempts(
         cost = unpack_cost(packed)
         wait_ms = max(0.0, (finished - at) * 1000 - latency_ms)
         spent = Spent(success=bool(success), error=error, at=finished, cost=cost, wait_ms=wait_ms, ttft_ms=ttft_ms)
-        pieces[_key(finished, task, ref, cost.cause.value)].append(spent)
+        pieces[_key(int(finished // HOUR), task, ref, cost.cause)].append(spent)
     return seq, len(rows)
 
 
@@ -139,26 +141,33 @@ def _operations(
         seq = last
         cost = unpack_cost(packed)
         spent = Spent(success=bool(success), error=None, at=at, cost=cost, wait_ms=None, ttft_ms=None)
-        pieces[_key(at, task, ref, cost.cause.value)].append(spent)
+        pieces[_key(int(at // HOUR), task, ref, cost.cause)].append(spent)
     return seq, len(rows)
 
 
-def _key(at: float, task: str, ref: str, cause: str) -> CellKey:
-    return CellKey(start=int(at // HOUR) * HOUR, span=HOUR, task=task, ref=ref, cause=cause)
+@lru_cache(maxsize=1024)
+def _key(hour: int, task: str, ref: str, cause: Cause) -> CellKey:
+    return CellKey(start=hour * HOUR, span=HOUR, task=task, ref=ref, cause=cause.value)
 
 
 def _busy(pieces: _Pieces, covered: dict[str, Coverage]) -> dict[CellKey, float]:
     """Milliseconds in which a version worked and nothing was known of it, by its hour; and any whose processor time is
     measured, under ``*``: the others compute elsewhere.
     """
-    found: defaultdict[CellKey, float] = defaultdict(float)
+    found: dict[CellKey, float] = {}
     for key, operations in pieces.items():
+        own, everybody = covered.setdefault(key.ref, Coverage()), covered.setdefault(EVERY, Coverage())
+        alone = together = 0.0
         for one in operations:
-            names = (key.ref, EVERY) if one.cost.cpu_ms is not None else (key.ref,)
-            for name in names:
-                fresh = covered.setdefault(name, Coverage()).add(one.at - one.cost.wall_ms / 1000, one.at)
-                if fresh > 0:
-                    found[CellKey(start=key.start, span=HOUR, task=EVERY, ref=name, cause="")] += fresh * 1000
+            cost = one.cost
+            start = one.at - cost.wall_ms / 1000
+            alone += own.add(start, one.at)
+            if cost.cpu_ms is not None:
+                together += everybody.add(start, one.at)
+        for name, fresh in ((key.ref, alone), (EVERY, together)):
+            if fresh > 0:
+                place = CellKey(start=key.start, span=HOUR, task=EVERY, ref=name, cause="")
+                found[place] = found.get(place, 0.0) + fresh * 1000
     return found
 
 
