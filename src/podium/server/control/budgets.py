@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.budget import amount, shown
@@ -12,10 +12,11 @@ from podium.domain.budget import Budget, Period, Scope, Standing, Unit
 from podium.server import views
 from podium.server.control.access import Actor, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services import openings
 from podium.services.plane import Services
 
-router = APIRouter(tags=["budgets"])
+router = guarded(tag="budgets")
 Subjects = Annotated[
     int, Query(ge=1, le=1000, description="At most so many subjects of a budget for each, fullest first.")
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from podium.core.spending import spend
 from podium.domain.cost import SpentRow
@@ -12,9 +12,10 @@ from podium.domain.rollout import FINAL, RolloutState
 from podium.errors import NotFound
 from podium.server import cost_views, views
 from podium.server.control.access import ServicesDep
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 
-router = APIRouter(prefix="/costs/charged", tags=["insight"])
+router = guarded(tag="insight", prefix="/costs/charged")
 LOST = frozenset({RolloutState.ROLLED_BACK, RolloutState.ABORTED, RolloutState.FAILED})
 """Ends of a rollout in which its canary was for nothing."""
 Id = Annotated[str, Path(max_length=128, description="Of a rollout, request, decision or benchmark run.")]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.model import Capability
 from podium.server import views
 from podium.server.control.access import MOST, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.server.criteria import read_criteria
 
-router = APIRouter(tags=["tasks"])
+router = guarded(tag="tasks")
 
 
 class ChooseBody(BaseModel):

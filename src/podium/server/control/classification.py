@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.request import Endpoint
 from podium.server.control.access import ServicesDep
+from podium.server.control.routing import guarded
 from podium.server.views import Json
 from podium.services.classifier import Report
 
-router = APIRouter(tags=["tasks"])
+router = guarded(tag="tasks")
 READY_S = 10.0
 SHOWN = 3
 MAX_TEXT = 1_000_000

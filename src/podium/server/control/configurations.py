@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.audit import AppliedConfig
@@ -12,8 +12,9 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import MOST, Actor, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 
-router = APIRouter(tags=["configuration"], prefix="/config")
+router = guarded(tag="configuration", prefix="/config")
 
 
 class RestoreBody(BaseModel):

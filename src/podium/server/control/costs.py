@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from podium.core.spending import HOUR_S, hour_of
 from podium.domain.cost import Cause, SpentRow
@@ -17,10 +17,11 @@ from podium.errors import InvalidRequest, StoreError
 from podium.server import cost_views, views
 from podium.server.control.access import Asking, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.cost_profiles import Look
 from podium.services.plane import Services
 
-router = APIRouter(prefix="/costs", tags=["insight"])
+router = guarded(tag="insight", prefix="/costs")
 ASKED = (Cause.REQUEST, Cause.RETRY, Cause.CANARY)
 """Causes of what clients asked for; all other work is done behind their backs."""
 Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time; hours are whole, older days too.")]

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
@@ -25,10 +25,11 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import MOST, Limit, Many, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 from podium.services.webhook_courier import HookView
 
-router = APIRouter(tags=["events"])
+router = guarded(tag="events")
 HEARTBEAT_S = 15.0
 BATCH = 200
 """Events a stream holds at most, however slow its reader."""

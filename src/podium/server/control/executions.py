@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.executions import LONGEST_S, METADATA_BYTES, NAME_CHARS, TIMEOUT_S
@@ -15,9 +15,10 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import MOST, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 
-router = APIRouter(tags=["executions"])
+router = guarded(tag="executions")
 SWAPS = 1000
 """The newest swaps of a task that are looked through for those made during an execution."""
 MOST_CHANGES = 1000

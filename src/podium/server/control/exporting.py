@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
@@ -15,8 +15,9 @@ from podium.errors import InvalidRequest, StoreError
 from podium.ports import Window
 from podium.server.control.access import ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 
-router = APIRouter(tags=["export"])
+router = guarded(tag="export")
 STALL_S = 60.0
 """A reader that takes nothing for this long is cut off."""
 Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time of the decision")]

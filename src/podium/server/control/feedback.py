@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.server import views
 from podium.server.control.access import ServicesDep
+from podium.server.control.routing import guarded
 from podium.services.joining import HOLD_S, FeedbackStats
 
-router = APIRouter(tags=["insight"])
+router = guarded(tag="insight")
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 
 

@@ -19,12 +19,11 @@ from podium.server.control import alerts, charges, feedback, learning
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
 from podium.server.control.guard import authorise
+from podium.server.control.routing import guarded
 from podium.services.doctor import diagnose
 from podium.services.plane import Services
 
-router = APIRouter(tags=["insight"])
-router.include_router(feedback.router)
-router.include_router(charges.router)
+router = guarded(tag="insight")
 probes = APIRouter(include_in_schema=False)
 Task = Annotated[str | None, Query(description="Of this task only.")]
 Model = Annotated[str | None, Query(description="Served by this version, or by any version of this name.")]

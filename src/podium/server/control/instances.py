@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.keep_alive import parse_keep_alive
@@ -16,9 +15,10 @@ from podium.errors import Conflict, InvalidRequest, NotFound
 from podium.server import views
 from podium.server.control.access import ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 
-router = APIRouter(tags=["instances"])
+router = guarded(tag="instances")
 Timeout = Annotated[float, Field(gt=0, le=86_400)]
 Copies = Annotated[int, Field(ge=0, le=64)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.judge_orders import BEST
@@ -13,8 +12,9 @@ from podium.domain.judgment import Judged, Preference
 from podium.server import views
 from podium.server.control.access import ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 
-router = APIRouter(tags=["judging"])
+router = guarded(tag="judging")
 MOST_JUDGES = 16
 
 

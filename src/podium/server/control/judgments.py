@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.correction import moments_of, ppi, rogan_gladen
@@ -21,9 +21,10 @@ from podium.ports import JudgmentFilter, Page
 from podium.server import views
 from podium.server.control.access import Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.judging.pipeline import Judging, Ruling
 
-router = APIRouter(tags=["judging"])
+router = guarded(tag="judging")
 MOST_ITEMS = 256
 _NORMAL = 1.96
 AT_ONCE = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.limits import read_limits, shown_concurrency, shown_rate
@@ -13,10 +12,11 @@ from podium.domain.principal import ApiKey
 from podium.server import views
 from podium.server.control.access import Actor, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.keys import OVERLAP_S
 from podium.services.plane import Services
 
-router = APIRouter(tags=["keys"])
+router = guarded(tag="keys")
 
 
 class KeyBody(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.model import Category, Lifecycle, Provenance, Source
@@ -14,10 +14,11 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Actor, Limit, Many, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.onboarding import Registration
 from podium.services.plane import Services
 
-router = APIRouter(tags=["models"])
+router = guarded(tag="models")
 
 
 class SourceBody(BaseModel):

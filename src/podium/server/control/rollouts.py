@@ -6,7 +6,7 @@ import asyncio
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict
 
@@ -18,10 +18,11 @@ from podium.ports import Page
 from podium.server import rollout_views as views
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.server.pictures import png_of
 from podium.services.plane import Services
 
-router = APIRouter(tags=["rollouts"], prefix="/rollouts")
+router = guarded(tag="rollouts", prefix="/rollouts")
 Order = Literal["pause", "resume", "promote", "abort", "rollback"]
 _BATCH = 200
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter
-
 from podium.server import views
 from podium.server.control.access import ServicesDep
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 from podium.services.rules import Looked
 
-router = APIRouter(tags=["rules"])
+router = guarded(tag="rules")
 
 
 @router.get("/rules")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.rollout import RolloutMode, RolloutPlan
@@ -23,11 +22,12 @@ from podium.ports import Page
 from podium.server import views
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.server.rollout_plans import PlanBody, read_plan
 from podium.services import openings
 from podium.services.plane import Services
 
-router = APIRouter(tags=["schedules"])
+router = guarded(tag="schedules")
 Mode = Literal["immediate", "gradual"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from podium.core import posterior
 from podium.domain.decision import Choice
@@ -15,9 +15,10 @@ from podium.server import views
 from podium.server.control import learning
 from podium.server.control.access import ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.plane import Services
 
-router = APIRouter(tags=["insight"])
+router = guarded(tag="insight")
 Task = Annotated[str | None, Query(description="Of this task only.")]
 Most = Annotated[int, Query(ge=1, le=200, description="Tasks at most, the busiest first.")]
 

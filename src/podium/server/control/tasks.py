@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,11 +16,12 @@ from podium.server import rollout_views, views
 from podium.server.control import learning
 from podium.server.control.access import Actor, Limit, Offset, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.server.criteria import read_criteria
 from podium.server.rollout_plans import PlanBody, read_plan
 from podium.services.plane import Services
 
-router = APIRouter(tags=["tasks"])
+router = guarded(tag="tasks")
 IMMEDIATE = "immediate"
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from podium.core.traffic import Level
 from podium.server import views
 from podium.server.control.access import ServicesDep
+from podium.server.control.routing import guarded
 from podium.services.traffic import DAY_S, MINUTE_S, SHORT_S
 
-router = APIRouter(tags=["insight"])
+router = guarded(tag="insight")
 NOW_S = 10
 Seconds = Annotated[int, Query(ge=10, le=DAY_S, description="How far back the curve goes")]
 Points = Annotated[int, Query(ge=1, le=1440, description="About how many points it has")]

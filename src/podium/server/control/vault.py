@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.domain.secret import Secret
 from podium.server import views
 from podium.server.control.access import Actor, ServicesDep
 from podium.server.control.described import errors
+from podium.server.control.routing import guarded
 from podium.services.vault import MOST_CHARS, SecretView
 
-router = APIRouter(tags=["secrets"])
+router = guarded(tag="secrets")
 
 
 class SecretBody(BaseModel):
