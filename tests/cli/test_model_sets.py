@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+import forking
 from podium.cli.model_sets import SETS
 from providers.ollama_server import Model, OllamaServer
 
@@ -16,13 +15,8 @@ pytestmark = pytest.mark.requirement("PRV-5", "REG-1")
 
 
 def run(home, url, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "podium", "models", *arguments],
-        env={**os.environ, "PODIUM_HOME": str(home), "OLLAMA_HOST": url},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    return forking.podium(
+        "models", *arguments, env={**os.environ, "PODIUM_HOME": str(home), "OLLAMA_HOST": url}, timeout=120
     )
 
 

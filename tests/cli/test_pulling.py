@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+import forking
 from providers.ollama_server import Model, OllamaServer
 
 pytestmark = pytest.mark.requirement("PRV-5")
@@ -16,13 +15,8 @@ LAYER = {"status": "pulling 74701a8c35f6", "digest": "sha256:74701a8c35f6", "tot
 
 
 def pull(home, url, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "podium", "models", "pull", "gemma3:1b", *arguments],
-        env={**os.environ, "PODIUM_HOME": str(home), "OLLAMA_HOST": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return forking.podium(
+        "models", "pull", "gemma3:1b", *arguments, env={**os.environ, "PODIUM_HOME": str(home), "OLLAMA_HOST": url}
     )
 
 

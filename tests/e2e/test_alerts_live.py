@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from server import Server
 
 pytestmark = pytest.mark.requirement("TRK-5")
@@ -51,13 +50,8 @@ def told(server: Server, kind: str) -> list[dict[str, Any]]:
 
 
 def shown(server: Server, *command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "podium", *command],
-        env={**os.environ, "PODIUM_HOME": str(server.home), "PODIUM_URL": server.url},
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=30,
+    done = forking.podium(
+        *command, env={**os.environ, "PODIUM_HOME": str(server.home), "PODIUM_URL": server.url}, check=True, timeout=30
     )
     return done.stdout
 

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+import forking
 from providers import artifact_files, echo_worker
 from server import Server
 
@@ -59,14 +60,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Iterator[
 
 
 def podium(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", *words],
-        env={**os.environ, "PODIUM_HOME": str(server.home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forking.podium(*words, env={**os.environ, "PODIUM_HOME": str(server.home)})
 
 
 def pid_of(server: Server, ref: str) -> int:

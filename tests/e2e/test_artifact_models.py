@@ -15,7 +15,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ import openai
 import psutil
 import pytest
 
+import forking
 import tiny_artifacts_path
 from podium.domain.model import ModelVersion, Source
 from podium.providers.artifact import ArtifactProvider
@@ -63,14 +63,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def podium(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", *words],
-        env={**os.environ, "PODIUM_HOME": str(server.home)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return forking.podium(*words, env={**os.environ, "PODIUM_HOME": str(server.home)}, timeout=600)
 
 
 @pytest.fixture(scope="module")

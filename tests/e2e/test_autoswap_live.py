@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from server import Reply, Server
 
 BAD = "broken pipe"
@@ -205,10 +204,11 @@ def test_a_new_version_goes_live_by_being_registered(live: Server):
 
 @pytest.mark.requirement("SWP-9")
 def test_a_dry_run_shows_what_rules_see_and_a_reload_refuses_names_that_are_not_there(live: Server):
-    done = subprocess.run(
-        [sys.executable, "-m", "podium", "rules", "check", "--json"],
+    done = forking.podium(
+        "rules",
+        "check",
+        "--json",
         env={**os.environ, "PODIUM_HOME": str(live.home), "PODIUM_URL": live.url},
-        capture_output=True,
         check=True,
         timeout=30,
     )

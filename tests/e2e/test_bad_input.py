@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import forking
 from server import Reply, Server
 
 pytestmark = pytest.mark.requirement("API-3")
@@ -233,11 +234,6 @@ def test_the_database_itself_refuses_to_change_a_version_or_skip_a_step(server: 
 
 
 def _serve(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", "serve", *(arguments or ("--port", "0"))],
-        env={**os.environ, "PODIUM_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+    return forking.podium(
+        "serve", *(arguments or ("--port", "0")), env={**os.environ, "PODIUM_HOME": str(home)}, timeout=30
     )

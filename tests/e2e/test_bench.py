@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import forking
 from server import Server
 
 pytestmark = pytest.mark.requirement("LRN-6")
@@ -35,14 +36,7 @@ def script(folder: Path, name: str, **content: object) -> Path:
 
 def podium(home: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PODIUM_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "podium", *arguments],
-        env={**clean, "PODIUM_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = forking.podium(*arguments, env={**clean, "PODIUM_HOME": str(home)}, timeout=100)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -65,10 +59,9 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path):
     slow = script(tmp_path, "slow", text="4", latency_ms=60, concurrency=1)
     podium(home, "models", "add", "slow", "--scripted", str(slow), "--version", "1")
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PODIUM_")}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "podium", "bench", "run", str(suite), "--models", "slow"],
-        env={**clean, "PODIUM_HOME": str(home)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (tmp_path / "run.log").open("wb") as log:
+        words = ("bench", "run", str(suite), "--models", "slow")
+        running = forking.Process(words, env={**clean, "PODIUM_HOME": str(home)}, stdout=log, stderr=log)
     deadline = time.monotonic() + 60
     while len(recorded(home)) < 5:
         assert running.poll() is None

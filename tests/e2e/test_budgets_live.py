@@ -7,7 +7,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from server import Server
 
 TEN = "one two three four five six seven eight nine ten"
@@ -207,14 +207,7 @@ def test_a_limit_that_is_no_number_is_refused(shared: Server, number: str):
 
 
 def podium(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", *arguments],
-        env={**os.environ, "PODIUM_HOME": str(server.home), "PODIUM_URL": server.url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forking.podium(*arguments, env={**os.environ, "PODIUM_HOME": str(server.home), "PODIUM_URL": server.url})
 
 
 def test_the_commands_set_list_change_and_remove(shared: Server):
@@ -234,10 +227,7 @@ def test_the_commands_set_list_change_and_remove(shared: Server):
 def test_a_file_with_a_wrong_budget_names_line_and_key(tmp_path: Path):
     config = tmp_path / "podium.toml"
     config.write_text('[budgets.a]\nscope = "task"\nsubject = "t"\nunit = "usd"\nlimit = -1\n')
-    found = subprocess.run(
-        [sys.executable, "-m", "podium", "config", "check", "--config", str(config)],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PODIUM_HOME": str(tmp_path)},
-    )  # fmt: skip
+    found = forking.podium("config", "check", "--config", str(config), env={**os.environ, "PODIUM_HOME": str(tmp_path)})
     assert found.returncode == 1
     assert f"{config}:5: budgets.a.limit: limit must be 0 or more usd" in found.stderr + found.stdout
 

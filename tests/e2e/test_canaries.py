@@ -125,7 +125,7 @@ class Planted:
             "HF_TOKEN": self.values["hub"],
             "PYTHONFAULTHANDLER": "1",
         }
-        self.server = Server(folder / "home", "--config", str(config), env=environ).start(100)
+        self.server = Server(folder / "home", "--config", str(config), env=environ, anew=True).start(100)
         self.seen: list[tuple[str, str]] = []
 
     def look(self, where: str, text: str | bytes) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import forking
 from server import Server
 
 GOODS = ("steel bolts", "oak planks", "copper pipes", "glass panes", "paint tins", "door hinges", "roof tiles")
@@ -37,14 +36,7 @@ def until(server: Server, fits: Callable[[dict[str, Any]], bool], timeout_s: flo
 
 
 def podium(server: Server, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "podium", *arguments],
-        env={**os.environ, "PODIUM_URL": server.url, "PODIUM_HOME": str(server.home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = forking.podium(*arguments, env={**os.environ, "PODIUM_URL": server.url, "PODIUM_HOME": str(server.home)})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -7,13 +7,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+import forking
 from podium.client import Podium
 from server import Server
 
@@ -31,8 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def podium(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PODIUM_HOME": str(server.home)}
-    command = [sys.executable, "-m", "podium", *arguments]
-    return subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=60)
+    return forking.podium(*arguments, env=env)
 
 
 def test_what_was_served_is_profiled_compared_and_drawn(server: Server, tmp_path: Path):

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from server import Server
 
 
@@ -27,14 +27,7 @@ def codes(server: Server, task: str | None) -> dict[str, dict[str, Any]]:
 
 
 def podium(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", *arguments],
-        env={**os.environ, "PODIUM_URL": server.url, "PODIUM_HOME": str(server.home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forking.podium(*arguments, env={**os.environ, "PODIUM_URL": server.url, "PODIUM_HOME": str(server.home)})
 
 
 @pytest.fixture(scope="module")

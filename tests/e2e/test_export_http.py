@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import forking
 from podium.datasets.export_file import verify
 from server import Server
 
@@ -41,13 +40,7 @@ def test_a_running_server_exports_what_it_decided_and_was_told(server: Server, t
     assert verify(file)[1].intact
 
     out = tmp_path / "written.jsonl"
-    done = subprocess.run(
-        [sys.executable, "-m", "podium", "export", "--out", str(out)],
-        check=False,
-        env={**os.environ, "PODIUM_HOME": str(server.home)},
-        capture_output=True,
-        timeout=100,
-    )
+    done = forking.podium("export", "--out", str(out), env={**os.environ, "PODIUM_HOME": str(server.home)}, timeout=100)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == streamed.body
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import forking
 from providers.gguf_files import whole
 from providers.ollama_server import Model, OllamaServer
 from server import Server
@@ -33,15 +34,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, ollama: OllamaServer) -> I
 
 
 def podium(gateway: Server, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", *arguments],
-        env={**os.environ, "PODIUM_HOME": str(gateway.home), "PODIUM_URL": gateway.url},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
+    return forking.podium(
+        *arguments, env={**os.environ, "PODIUM_HOME": str(gateway.home), "PODIUM_URL": gateway.url}, cwd=cwd, timeout=90
     )
 
 

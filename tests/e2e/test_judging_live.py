@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from server import Server
 
 RULES = "[judging]\nenabled = true\nsample = 1.0\n"
@@ -40,8 +40,7 @@ def live(server: Server) -> dict[str, Any]:
 
 def podium(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PODIUM_HOME": str(server.home)}
-    command = [sys.executable, "-m", "podium", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return forking.podium(*arguments, env=env)
 
 
 @pytest.mark.requirement("JDG-5")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from podium.core.access import PUBLIC
 from server import Server
 
@@ -136,8 +135,7 @@ def test_commands_of_the_same_user_need_no_key_and_others_cannot_read_the_local_
 
 def test_another_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    command = [sys.executable, "-m", "podium", "serve", "--host", "0.0.0.0", "--port", "0"]
-    ran = subprocess.run(command, env=Server(home).environment, capture_output=True, text=True, timeout=60, check=False)
+    ran = forking.podium("serve", "--host", "0.0.0.0", "--port", "0", env=Server(home).environment)
     assert ran.returncode == 1
     assert "podium keys create --role admin" in ran.stderr
 

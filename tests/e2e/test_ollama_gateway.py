@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from providers.ollama_server import Answer, Model, OllamaServer
 from server import Server
 
@@ -64,14 +64,7 @@ def until(check: Callable[[], Any], within_s: float = 15.0) -> Any:
 
 
 def podium(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "podium", *arguments],
-        env={**os.environ, "PODIUM_HOME": str(server.home), **server.env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forking.podium(*arguments, env={**os.environ, "PODIUM_HOME": str(server.home), **server.env})
 
 
 def loaded(server: Server) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import forking
 from server import Reply, Server
 from watching import bad, events, gone, instances, kinds, read, ready, running, wait_for, waiting
 
@@ -65,14 +65,7 @@ def free_memory(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def podium(server: Server, *words: str) -> Any:
     """One command of the command line, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "podium", *words, "--json"],
-        env={**os.environ, "PODIUM_HOME": str(server.home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = forking.podium(*words, "--json", env={**os.environ, "PODIUM_HOME": str(server.home)})
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
 
@@ -377,14 +370,7 @@ def test_who_waits_for_a_load_is_told_what_for_and_about_how_long(server: Server
         (queue,) = server.ok("GET", "/api/v1/queue")["queues"]
         assert queue["ref"] == "slow@1"
         assert 0.1 < queue["expected_s"] < 6
-        shown = subprocess.run(
-            [sys.executable, "-m", "podium", "ps"],
-            env={**os.environ, "PODIUM_HOME": str(server.home)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
+        shown = forking.podium("ps", env={**os.environ, "PODIUM_HOME": str(server.home)}, check=True).stdout
         assert "1 wait for slow@1" in shown
         lines = streaming.result()
     comments = [line for line in lines if line.startswith(b":")]

@@ -60,7 +60,7 @@ def installed(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def gateway(installed, tmp_path):
-    started = Server(tmp_path / "home", env={"PYTHONPATH": str(installed)}).start()
+    started = Server(tmp_path / "home", env={"PYTHONPATH": str(installed)}, anew=True).start()
     yield started
     started.stop()
 
