@@ -23,8 +23,11 @@ import threading
 import traceback
 from typing import Any
 
+from podium.cli.tree import ENTRIES
+
 LOADED = (
     "podium.cli.main",
+    *(f"podium.cli.{place}" for place in sorted({entry.place.partition(":")[0] for entry in ENTRIES.values()})),
     "podium.config",
     "podium.client",
     "podium.runtime",
