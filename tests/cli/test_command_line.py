@@ -238,3 +238,18 @@ def test_empty_lists_say_how_to_begin(podium):
     code, out, err = podium("models", "ls")
     assert (code, out) == (0, "")
     assert "podium models add" in err
+
+
+@pytest.mark.requirement("REG-3")
+def test_a_mistyped_model_is_removed_and_its_name_used_again(podium: Run, script: Path):
+    wrong = script.with_name("wrong.json")
+    wrong.write_text(json.dumps({**REPLY, "load_error": "no such weights"}))
+    code, _, err = podium("models", "add", "echo", "--scripted", str(wrong), "--version", "1")
+    assert code != 0
+    assert "podium models remove echo@1" in err
+    assert ok(podium, "models", "remove", "echo@1") == {"ref": "echo@1", "removed": True}
+    made = ok(podium, "models", "add", "echo", "--scripted", str(script), "--version", "1")
+    assert (made["status"], made["created"]) == ("active", True)
+    code, _, err = podium("models", "remove", "echo@1")
+    assert code != 0
+    assert "podium models retire echo@1" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from podium.config import Config
 from podium.domain.model import Lifecycle, Source
-from podium.errors import InvalidRequest
+from podium.errors import Conflict, InvalidRequest
 from podium.runtime import Gateway
 from podium.services.onboarding import Registration
 
@@ -85,3 +86,35 @@ async def test_an_unusable_source_registers_nothing(running: Gateway, tmp_path: 
     with pytest.raises(InvalidRequest, match="no_such_field"):
         await running.services.onboarding.add(order(tmp_path, "m@1", no_such_field=1), "me")
     assert running.services.registry.find("m@1") is None
+
+
+@pytest.mark.requirement("REG-2", "REG-3")
+async def test_a_version_that_never_worked_gives_its_name_back_and_one_that_did_stays(running: Gateway, tmp_path: Path):
+    onboarding, registry = running.services.onboarding, running.services.registry
+    await onboarding.add(order(tmp_path, "m@1", load_error="no such file"), "me")
+    with pytest.raises(Conflict, match="podium models remove m@1"):
+        await onboarding.add(order(tmp_path / "..", "m@1", text="right"), "me")
+    await registry.set_alias("best", "m")
+    with pytest.raises(Conflict, match="podium models alias best --remove"):
+        await onboarding.remove("m@1")
+    await registry.set_alias("best", None)
+    await onboarding.remove("m@1")
+    assert registry.find("m@1") is None
+    assert running.services.pool.queues() == ()
+    made, created, problem = await onboarding.add(order(tmp_path, "m@1", text="right"), "me")
+    assert (made.status, created, problem) == (Lifecycle.ACTIVE, True, None)
+    with pytest.raises(Conflict, match="active and stays on record"):
+        await onboarding.remove("m@1")
+
+
+@pytest.mark.requirement("REG-3")
+async def test_a_version_that_is_being_tried_is_not_taken_away(running: Gateway, tmp_path: Path):
+    onboarding = running.services.onboarding
+    adding = asyncio.create_task(onboarding.add(order(tmp_path, "m@1", text="x", load_ms=60_000), "me"))
+    async with asyncio.timeout(10):
+        while not running.services.pool.views():  # noqa: ASYNC110 - the pool tells nobody that a load began
+            await asyncio.sleep(0.005)
+    with pytest.raises(Conflict, match="being loaded"):
+        await onboarding.remove("m@1")
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)

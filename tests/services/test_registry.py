@@ -60,7 +60,7 @@ async def test_registering_the_same_again_changes_nothing_and_another_digest_nam
     assert created
     again, created = await registry.register(version(created_at=99.0), "you")
     assert (again, created) == (first, False)
-    with pytest.raises(Conflict, match=r"a{64}.*b{64}.*models retire"):
+    with pytest.raises(Conflict, match=r"a{64}.*b{64}.*models remove"):
         await registry.register(version(digest="b" * 64), "me")
     other = Source(provider="llamacpp", location="/models/x.gguf", settings={"slots": 4})
     with pytest.raises(Conflict, match=r"'slots': 2.*'slots': 4"):

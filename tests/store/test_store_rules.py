@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from ledger_samples import attempt, choice, version
 from podium.core import lifecycle
 from podium.domain.decision import Feedback
+from podium.domain.directive import Directive
 from podium.domain.evidence import Evidence
-from podium.domain.model import Lifecycle, Profile, Transition
+from podium.domain.model import Lifecycle, Profile, Provenance, Transition
 from podium.domain.swap import Compatibility, Event, Swap, SwapState
 from podium.domain.task import Binding, Criteria, Preference, TaskSpec
 from podium.errors import Conflict, PodiumError
@@ -69,7 +72,6 @@ async def test_everything_written_is_read_back_equal(store: SqliteStore) -> None
         "UPDATE versions SET activated_at = 5",
         "UPDATE versions SET status = 'ready'",
         "UPDATE versions SET status = 'retired'",
-        "DELETE FROM versions",
         "REPLACE INTO versions SELECT * FROM versions",
         "INSERT INTO transitions VALUES (NULL, 'smol@1', 'registered', 'active', 1, 'x', 'y')",
         "INSERT INTO transitions VALUES (NULL, 'smol@1', 'ready', 'active', 1, 'x', 'y')",
@@ -82,6 +84,41 @@ async def test_the_database_refuses_to_break_the_rules_of_a_version(store: Sqlit
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
     connection.close()
+
+
+@pytest.mark.requirement("REG-2", "REG-3")
+@pytest.mark.parametrize("course", [(L.READY,), (L.RETIRED,), (L.READY, L.ACTIVE)], ids=str)
+async def test_a_version_that_ever_got_past_its_registration_is_never_deleted(
+    store: SqliteStore, course: tuple[Lifecycle, ...]
+) -> None:
+    await store.add_version(version(), "me")
+    now = L.REGISTERED
+    for following in course:
+        await store.set_status(step(now, following))
+        now = following
+    with pytest.raises(Conflict):
+        await store.remove_version("smol@1")
+    with contextlib.closing(sqlite3.connect(store.path)) as connection, pytest.raises(sqlite3.IntegrityError):
+        connection.execute("DELETE FROM versions")  # a connection without foreign keys, too
+    assert len((await store.load()).versions) == 1
+
+
+@pytest.mark.requirement("REG-3")
+async def test_a_version_that_never_worked_can_be_taken_away_with_what_was_ordered_for_it(store: SqliteStore) -> None:
+    kept = version("kept", provenance=Provenance(training_data="books"))
+    wrong = version(provenance=Provenance(training_data="tales"))
+    await store.add_version(kept, "me")
+    await store.add_version(wrong, "me")
+    await store.set_directive("smol@1", Directive(pinned=True))
+    await store.remove_version("smol@1")
+    read = await store.load()
+    assert [one.ref for one in read.versions] == ["kept@1"]
+    assert read.versions[0].provenance.training_data == "books"
+    await store.add_version(replace(wrong, provenance=Provenance()), "me")
+    assert (await store.load()).versions[1].provenance == Provenance()
+    await store.set_profile("smol@1", Profile(load_s=0.5))
+    with pytest.raises(Conflict):
+        await store.remove_version("smol@1")
 
 
 async def test_transitions_are_append_only(store: SqliteStore) -> None:

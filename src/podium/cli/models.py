@@ -107,7 +107,7 @@ def add(
         raise fail(
             f"{made['ref']} is registered but not usable: {made['problem']['message']}\n"
             f"once that is mended, `podium models activate {made['ref']}`; if what was registered is wrong, "
-            f"`podium models retire {made['ref']}` and register it under another version"
+            f"`podium models remove {made['ref']}` and add it again"
         )
 
 
@@ -263,3 +263,13 @@ def deprecate(ref: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
 def retire(ref: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
     """End a version; its record stays."""
     _move(ref, "retire", reason, as_json)
+
+
+@app.command()
+def remove(ref: Ref, as_json: AsJson = False) -> None:
+    """Take away a version that never worked, so that its name is free again."""
+    done = ask(lambda podium: podium.remove_model(ref))
+    if as_json:
+        output.emit_json(done)
+    else:
+        output.say(f"{done['ref']} is gone; its name is free again")

@@ -197,6 +197,10 @@ class Podium:
         """``action``: ``activate``, ``deprecate`` or ``retire``."""
         return await self.call("POST", f"/api/v1/models/{part_of(ref)}/{action}", {"reason": reason})
 
+    async def remove_model(self, ref: str) -> Json:
+        """Take away a version that never worked, so that its name is free again."""
+        return await self.call("DELETE", f"/api/v1/models/{part_of(ref)}")
+
     async def set_alias(self, alias: str, target: str) -> Json:
         """Point an alias (``@champion``) at a version."""
         return await self.call("PUT", f"/api/v1/aliases/{part_of(alias)}", {"target": target})

@@ -82,6 +82,10 @@ class Store(Protocol):
 
     async def add_version(self, version: ModelVersion, by: str) -> None: ...
 
+    async def remove_version(self, ref: str) -> None:
+        """Delete a version that never got past its registration. Raises ``Conflict`` for any other."""
+        ...
+
     async def set_status(self, transition: Transition, *, keep_until: float | None = None) -> None:
         """Record a transition and change the status; ``keep_until`` is kept while the version is deprecated."""
         ...

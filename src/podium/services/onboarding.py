@@ -14,7 +14,7 @@ import msgspec
 from podium.domain.budget import Used
 from podium.domain.model import Capability, Category, Lifecycle, ModelVersion, Profile, Provenance, Source
 from podium.domain.request import Endpoint
-from podium.errors import NotFound, PodiumError, ProviderError
+from podium.errors import Conflict, NotFound, PodiumError, ProviderError
 from podium.ports import Call, Clock, Probes, Provider
 from podium.services.budgeting import NOTHING, Budgeting, Reservation
 from podium.services.hosted import HostedGate
@@ -151,6 +151,16 @@ class Onboarding:
             self._validating.pop(ref, None)
             self._changed()
             return version
+
+    async def remove(self, ref: str) -> None:
+        """Take away a version that never worked. Raises ``NotFound``; ``Conflict`` for any other, or while it is tried."""
+        lock = self._validating.get(ref)
+        if lock is not None and lock.locked():
+            raise Conflict(f"{ref} is being loaded to see whether it works; wait for that, or `podium unload {ref}`")
+        await self._registry.remove(ref)
+        self._validating.pop(ref, None)
+        self._pool.forget(ref)
+        self._changed()
 
     async def activate(self, ref: str, by: str, reason: str, *, rollback: bool = False) -> ModelVersion:
         """Make a version selectable, validating it first if nobody has. Only a rollback revives a retired one."""

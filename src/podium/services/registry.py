@@ -71,6 +71,30 @@ class Registry:
         self._replace(new)
         return new, True
 
+    async def remove(self, ref: str) -> None:
+        """Take away a version that never worked, so that its name is free again.
+
+        Raises ``NotFound``, or ``Conflict`` for a version that was ever ready, or that something still points to.
+        """
+        version = self.get(ref)
+        if version.status is not Lifecycle.REGISTERED or ref in self._roster.profiles:
+            raise Conflict(
+                f"{ref} is {version.status} and stays on record: only a version that never worked can be removed; "
+                f"`podium models retire {ref}` ends it"
+            )
+        last = len(self.versions_of(version.name)) == 1
+        aliases = [alias for alias, target in self._roster.aliases.items() if target == ref]
+        aliases += [alias for alias, target in self._roster.aliases.items() if last and target == version.name]
+        if aliases:
+            raise Conflict(f"the alias {aliases[0]} stands for it; `podium models alias {aliases[0]} --remove` first")
+        children = [one.ref for one in self.versions() if one.parent == ref]
+        if children:
+            raise Conflict(f"{children[0]} names {ref} as its parent; {ref} stays on record")
+        try:
+            await self._store.remove_version(ref)
+        finally:
+            await self.refresh()
+
     async def transition(
         self, ref: str, after: Lifecycle, by: str, reason: str, *, rollback: bool = False
     ) -> ModelVersion:
@@ -280,5 +304,6 @@ def _failed(known: ModelVersion) -> str:
     if known.status is not Lifecycle.REGISTERED:
         return ""
     return (
-        f" (without one it gets a name of its own); `podium models retire {known.ref}` ends the one that never worked"
+        f" (without one it gets a name of its own), or take the one that never worked away first: "
+        f"`podium models remove {known.ref}`"
     )

@@ -100,6 +100,9 @@ class SqliteStore(AuditTable, BudgetTables, KeyTable, KeyCostTable, SecretTable)
     async def add_version(self, version: ModelVersion, by: str) -> None:
         await self._writer.run(lambda connection: versions.add(connection, version, by))
 
+    async def remove_version(self, ref: str) -> None:
+        await self._writer.run(lambda connection: versions.remove(connection, ref))
+
     async def set_status(self, transition: Transition, *, keep_until: float | None = None) -> None:
         await self._writer.run(lambda connection: versions.move(connection, transition, keep_until))
 

@@ -61,6 +61,12 @@ def add(connection: Connection, version: ModelVersion, by: str) -> None:
         )
 
 
+def remove(connection: Connection, ref: str) -> None:
+    """Delete a version that never got past its registration, with the orders given for it. The database refuses others."""
+    for table in (schema.directives, schema.versions, schema.provenance):
+        connection.execute(delete(table).where(table.c.ref == ref))
+
+
 def move(connection: Connection, transition: Transition, keep_until: float | None) -> None:
     """Record a transition, change the status, and note (or forget) until when the version is kept warm.
 

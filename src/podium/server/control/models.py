@@ -130,6 +130,17 @@ async def show_model(spec: str, services: ServicesDep) -> views.Json:
     return {**_view(services, version.ref), "transitions": [views.transition(item) for item in transitions]}
 
 
+@router.delete(
+    "/models/{spec}",
+    responses=errors(e404="there is no such version", e409="it worked once, or something points to it"),
+)
+async def remove_model(spec: str, services: ServicesDep) -> views.Json:
+    """Take away a version that never worked, so that its name is free again. ``spec``: name@version, or name."""
+    ref = services.registry.resolve(spec).ref
+    await services.onboarding.remove(ref)
+    return {"ref": ref, "removed": True}
+
+
 @router.post(
     "/models/{spec}/activate",
     responses=errors(e404="there is no such version", e409="it cannot, from the state it is in"),

@@ -23,6 +23,7 @@ REVISIONS = (
     "0019",
     "0020",
     "0021",
+    "0022",
 )
 """Every revision there ever was, oldest first; the last one is this code's."""
 HEAD = REVISIONS[-1]

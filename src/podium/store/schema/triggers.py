@@ -1,7 +1,7 @@
 """Triggers: what must hold whoever writes.
 
-Versions never change but for their status, a status changes only together with a recorded, legal transition, and the
-record of transitions is append only. Migrations hold their own frozen text; a test compares both.
+Versions never change but for their status, a status changes only together with a recorded, legal transition, the
+record of transitions is append only, and a version is deleted only when it never got past its registration. Migrations hold their own frozen text; a test compares both.
 """
 
 from __future__ import annotations
@@ -67,7 +67,13 @@ TRIGGERS: tuple[str, ...] = (
         "OLD.activated_at IS NOT NEW.activated_at AND (OLD.status IS NEW.status OR NEW.status <> 'active')",
         "activated_at changes only on activation",
     ),
-    _refuse("versions_stay", "DELETE ON versions", "", "a version is never deleted, retire it"),
+    _refuse(
+        "versions_stay",
+        "DELETE ON versions",
+        "OLD.status <> 'registered' OR EXISTS (SELECT 1 FROM transitions WHERE ref = OLD.ref)"
+        " OR EXISTS (SELECT 1 FROM profiles WHERE ref = OLD.ref)",
+        "a version that worked is never deleted, retire it",
+    ),
     _refuse(
         "transitions_start_at_status",
         "INSERT ON transitions",
@@ -90,7 +96,12 @@ TRIGGERS: tuple[str, ...] = (
         "a model has this name",
     ),
     _refuse("provenance_never_changes", "UPDATE ON provenance", "", "what is known of a version never changes"),
-    _refuse("provenance_stays", "DELETE ON provenance", "", "what is known of a version is never deleted"),
+    _refuse(
+        "provenance_stays",
+        "DELETE ON provenance",
+        "EXISTS (SELECT 1 FROM versions WHERE ref = OLD.ref)",
+        "what is known of a version is never deleted",
+    ),
     _refuse(
         "audit_appends",
         "INSERT ON audit",
