@@ -50,6 +50,17 @@ def ok(podium: Run, *arguments: str) -> Any:
 
 
 @pytest.mark.requirement("OPS-3")
+def test_what_was_made_is_told_with_its_role_and_limits_in_words(podium: Run, served: Path) -> None:
+    made = ok(podium, "keys", "create", "--name", "ci", "--scope", "task:code", "--requests", "60/min")
+    ok(podium, "keys", "update", made["id"], "--requests", "none", "--concurrency", "2")
+    ok(podium, "budgets", "set", "few", "--task", "code", "--limit", "100", "--unit", "tokens")
+    said = podium("audit")[1]
+    assert "limits: requests 60/min; name: ci; role: user; scopes: task:code" in said
+    assert "limits: requests 60/min → requests none, under way 2" in said
+    assert "limit: 100; period: month; scope: task; subject: code" in said
+
+
+@pytest.mark.requirement("OPS-3")
 def test_actions_are_listed_checked_exported_and_an_altered_row_is_named(podium: Run, served: Path) -> None:
     home = served
     ok(podium, "tasks", "set", "poems", "--min-quality", "0.4")
@@ -59,6 +70,7 @@ def test_actions_are_listed_checked_exported_and_an_altered_row_is_named(podium:
     )  # fmt: skip
     assert ok(podium, "audit", "--by", "bob")["actions"] == []
     assert "criteria" in podium("audit")[1]
+    assert "nothing that was done is like that" in podium("audit", "--by", "bob")[2]
     code, out, err = podium("audit", "verify")
     noted = out.splitlines()[-1]
     assert (code, out.splitlines()[0], noted[:2]) == (0, "whole: 2 rows", "2:")

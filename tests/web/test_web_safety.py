@@ -67,6 +67,16 @@ def test_a_key_that_is_not_known_is_refused_on_the_page(keyed: Keyed) -> None:
     assert browser.get(f"/?key={keyed[1]['viewer']}").status in (303, 400)
 
 
+def test_who_could_not_sign_in_is_in_the_audit_log_without_the_key(keyed: Keyed) -> None:
+    server, keys = keyed
+    browser = Browser(server)
+    assert browser.submit("/sign-in", key="pod_bbbbbbbb_guessed").status == 401
+    (row,) = server.ok("GET", "/api/v1/audit?limit=1", None, {"authorization": f"Bearer {keys['admin']}"})["actions"]
+    assert (row["what"], row["by"]["id"], row["by"]["name"]) == ("POST /sign-in", "unknown", "says key bbbbbbbb")
+    assert (row["outcome"], row["status"], row["origin"]) == ("invalid_api_key", 401, "127.0.0.1")
+    assert "guessed" not in str(row)
+
+
 def test_signing_in_leads_to_no_other_site(keyed: Keyed) -> None:
     for given in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/a\nb"):
         assert address_within(given) == "/"

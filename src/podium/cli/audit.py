@@ -20,6 +20,7 @@ Known = Annotated[
     typer.Option("--head", metavar="ROW:HASH", help="A row and its hash, as printed earlier and kept elsewhere."),
 ]
 _ROUTE = "/api/v1/audit"
+_MOST_MADE = 6
 _LIMITS = (
     "This shows rows that were altered, removed or moved, and rows cut off at the end. Whoever can write this user's files "
     "can write a new log and a new audit.head: keep the line above elsewhere and give it to --head later."
@@ -60,7 +61,8 @@ def audit(
         for one in found["actions"]
     ]
     columns = ("row", "when", "who", "from", "what", "about", "outcome", "change")
-    output.table(columns, rows, empty="nothing was done yet")
+    asked = any(value is not None for name, value in query.items() if name != "limit")
+    output.table(columns, rows, empty="nothing that was done is like that" if asked else "nothing was done yet")
     if found["since_start"]["not_written"]:
         output.note(f"{found['since_start']['not_written']} refusals were counted and not written since the start")
 
@@ -73,10 +75,11 @@ def _outcome(one: Mapping[str, Any]) -> str:
 
 
 def _change(one: Mapping[str, Any]) -> str:
-    """What differs between before and after, in a few words."""
+    """What differs between before and after, in a few words; of what was made, how it is."""
     before, after = one["before"] or {}, one["after"] or {}
-    if not one["before"]:
-        return ""
+    if not before:
+        made = {name: value for name, value in after.items() if value not in (None, "", [], {})}
+        return "; ".join(f"{name}: {output.cell(value)}" for name, value in list(made.items())[:_MOST_MADE])
     names = [name for name in after if after[name] != before.get(name)]
     return "; ".join(f"{name}: {output.cell(before.get(name))} → {output.cell(after[name])}" for name in names[:3])
 

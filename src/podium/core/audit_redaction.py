@@ -23,7 +23,7 @@ HIDDEN = SHOWN
 _TOLD = """
 action activate algorithm alias at balancing baseline batch bound_to candidate capabilities category code
 config criteria cron digest direction error expires_at fallback file hardware id judge keep_alive key key_id
-kind kinds licence location metric metrics mode model models name objective order parent period preference
+kind kinds licence limits location metric metrics mode model models name objective order parent period preference
 problem provider reason reasons ref refs remote replaced_by restored role rollout says schedule scope scopes
 serves setting specialisation state status strategy subject suite swap tag tags target task tasks timezone
 to unit version versions voice why window

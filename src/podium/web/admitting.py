@@ -9,9 +9,11 @@ from starlette.responses import RedirectResponse, Response
 
 from podium.core.access import check
 from podium.domain.principal import Principal
-from podium.errors import Forbidden, InvalidRequest, Unauthenticated
+from podium.errors import Forbidden, InvalidRequest, PodiumError, Unauthenticated
 from podium.server.browsers import foreign
+from podium.server.control.auditing import NOT_LET_IN, stranger
 from podium.server.doorman import OWNER, Doorman
+from podium.services.auditing import Audit, Order
 from podium.web.page import Page
 from podium.web.safety import UNCACHED, address_within, cookie
 
@@ -48,13 +50,21 @@ def to_sign_in(request: Request) -> Response:
     return RedirectResponse(target, 303, headers=UNCACHED)
 
 
-async def signed_in(doorman: Doorman, request: Request) -> Response:
-    """The form with a key was sent. Raises ``Unauthenticated``, ``Forbidden``, ``InvalidRequest``."""
-    form = await _form(doorman, request)
-    key = form.get("key", "").strip()
-    if not key:
-        raise Unauthenticated("paste a key; whoever runs the server makes one with `podium keys create`")
-    value, _ = doorman.sign_in(key)
+async def signed_in(doorman: Doorman, audit: Audit, request: Request) -> Response:
+    """The form with a key was sent. Raises ``Unauthenticated``, ``Forbidden``, ``InvalidRequest``; who was not let in is
+    in the audit log."""
+    key = ""
+    try:
+        form = await _form(doorman, request)
+        key = form.get("key", "").strip()
+        if not key:
+            raise Unauthenticated("paste a key; whoever runs the server makes one with `podium keys create`")
+        value, _ = doorman.sign_in(key)
+    except PodiumError as error:
+        if error.status in NOT_LET_IN:
+            order = Order(author=stranger(request.scope, key), what=f"POST {SIGN_IN}")
+            await audit.refused(order, error.code, error.status)
+        raise
     return RedirectResponse(address_within(form.get("next", "/")), 303, headers=_with_cookie(request, value))
 
 

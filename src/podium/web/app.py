@@ -196,7 +196,7 @@ class Front:
         problem, status = None, 200
         if request.method == "POST":
             try:
-                return await signed_in(self._doorman, request)
+                return await signed_in(self._doorman, self._services.audit, request)
             except PodiumError as error:
                 problem, status = error.message, error.status
         values = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
+from podium.core.limits import shown_concurrency, shown_rate
 from podium.errors import PodiumError
 from podium.server import views
 from podium.services.plane import Services
@@ -130,9 +131,14 @@ def _key(services: Services, name: str) -> Found:
         *(f"model:{one}" for one in sorted(key.models or ())),
     ]
     times = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
-    limits = {name: one for name, one in asdict(key.limits).items() if one is not None}
-    more = {"limits": limits} if limits else {}
-    return {"name": key.name, "role": key.role.value, "scopes": scopes, **times, "replaced_by": key.replaced_by, **more}
+    said = {
+        "requests": shown_rate(key.limits.requests),
+        "tokens": shown_rate(key.limits.tokens),
+        "under way": shown_concurrency(key.limits.concurrency),
+    }
+    limits = [f"{name} {one}" for name, one in said.items() if one is not None]
+    names = {"name": key.name, "role": key.role.value, "scopes": scopes, "limits": limits}
+    return {**names, **times, "replaced_by": key.replaced_by}
 
 
 _LOOKS: Mapping[str, Callable[[Services, str], Found]] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -32,7 +33,7 @@ from podium.services.plane import Services
 READS = frozenset({f"{PREFIX}/export", f"{PREFIX}/audit/export"})
 """What takes data away is an action, too."""
 _LOOKS = ("GET", "HEAD", "OPTIONS")
-_NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 MOST_READ = 1 << 18
 """Bytes of a body that are looked at for the log."""
 _log = structlog.get_logger("podium.audit")
@@ -137,7 +138,7 @@ class Audited:
         method, status, template = scope["method"], start["status"], template_of(scope)
         if status < HTTPStatus.BAD_REQUEST:
             return
-        if status not in _NOT_LET_IN and (template is None or not is_action(method, template)):
+        if status not in NOT_LET_IN and (template is None or not is_action(method, template)):
             return
         what = f"{method} {template or scrub(scope['path'][:300])[:100]}"
         params = scope.get("path_params") or {}
@@ -153,17 +154,25 @@ class Audited:
 
 def _author(scope: Scope) -> Author:
     headers = dict(scope["headers"])
-    client = scope.get("client")
-    origin = str(client[0]) if client else "unix socket"
+    origin = _origin(scope)
     via = headers.get(b"x-podium-actor", b"").decode("utf-8", "replace")
     via = "".join(char for char in scrub(via[:200])[:64] if char.isprintable()) or None
     principal: Principal | None = scope["state"].get("principal")
     if principal is None:
-        given = (key_of(headers) or b"").decode("utf-8", "replace")
-        claimed = given.removeprefix(KEY_PREFIX)[:ID_CHARS] if given.startswith(KEY_PREFIX) else ""
-        name = f"says key {claimed}" if claimed.isascii() and claimed.isalnum() else "unknown"
-        return Author(id="unknown", name=name, via=via, origin=origin)
+        return replace(stranger(scope, (key_of(headers) or b"").decode("utf-8", "replace")), via=via)
     return Author(id=principal.id, name=principal.name, role=principal.role.value, via=via, origin=origin)
+
+
+def stranger(scope: Scope, given: str) -> Author:
+    """Whoever had no valid key: the id that the key they gave claims, and nothing else of it."""
+    claimed = given.removeprefix(KEY_PREFIX)[:ID_CHARS] if given.startswith(KEY_PREFIX) else ""
+    name = f"says key {claimed}" if claimed.isascii() and claimed.isalnum() else "unknown"
+    return Author(id="unknown", name=name, origin=_origin(scope))
+
+
+def _origin(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unix socket"
 
 
 async def _seen(services: Services, subject: str) -> subjects.Found:
