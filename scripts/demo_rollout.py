@@ -99,7 +99,7 @@ def roll_out(port: int, must: Must, task: str, before: str, after: str, say: Cal
             time.sleep(0.25)
             rollout = must(port, "GET", where)["rollout"]
             now = f"{rollout['state']} at {rollout['share']:.0%}"
-            if rollout["share"] and now != told:
+            if rollout["share"] and now != told and traffic.told():
                 say(f"    {now}: {traffic.told()}")
                 told = now
     say(f"    {rollout['state']}: {rollout['ending'] or 'it did not end in time'}")

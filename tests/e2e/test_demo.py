@@ -31,3 +31,4 @@ def test_the_demonstration_rolls_the_worse_version_back_and_promotes_the_better_
     assert "rolled_back: smollm2@noisy is worse" in run.stdout
     assert "promoted: " in run.stdout
     assert "nothing was dropped" in run.stdout
+    assert not [line for line in run.stdout.splitlines() if line.endswith("%: ")], "a step is told with its answers"
