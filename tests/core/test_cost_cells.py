@@ -166,6 +166,10 @@ def test_covered_time_is_the_union_of_all_intervals_in_any_order(spans: list[tup
         seconds |= set(range(start, start + length))
     assert total == pytest.approx(len(seconds))
     assert Coverage(coverage.spans).spans == coverage.spans
+    at_once = Coverage()
+    intervals = [(start, start + length) for start, length in spans]
+    assert at_once.add_all(intervals[::2]) + at_once.add_all(intervals[1::2]) == pytest.approx(len(seconds))
+    assert at_once.add_all(intervals) == 0.0
 
 
 def test_covered_time_is_remembered_in_bounded_memory():

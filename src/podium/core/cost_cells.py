@@ -94,28 +94,31 @@ def empty(busy_ms: float = 0.0) -> Cell:
     return Cell(0, 0, 0, busy_ms, 0.0, np.zeros((len(FIGURES), 6)), *nothing)
 
 
-def figures_of(spent: Spent) -> list[float]:
-    """The figures of one operation in the order of ``FIGURES``; ``nan`` for what is not known or no number."""
-    cost = spent.cost
-    base: list[float | None] = [
-        cost.wall_ms,
-        spent.wait_ms,
-        spent.ttft_ms,
-        cost.cpu_ms,
-        cost.gpu_ms,
-        cost.peak_memory_mb,
-        cost.mean_memory_mb,
-        cost.mapped_memory_mb,
-        cost.energy_mwh,
-        cost.price_microusd,
-        cost.input_tokens,
-        cost.output_tokens,
-        cost.tokens_per_s,
+def figures_of(operations: Sequence[Spent]) -> Floats:
+    """Shape (operations, figures), in the order of ``FIGURES``; ``nan`` for what is not known or no number."""
+    read = [
+        (
+            one.cost.wall_ms,
+            one.wait_ms,
+            one.ttft_ms,
+            one.cost.cpu_ms,
+            one.cost.gpu_ms,
+            one.cost.peak_memory_mb,
+            one.cost.mean_memory_mb,
+            one.cost.mapped_memory_mb,
+            one.cost.energy_mwh,
+            one.cost.price_microusd,
+            one.cost.input_tokens,
+            one.cost.output_tokens,
+            one.cost.tokens_per_s,
+        )
+        for one in operations
     ]
-    tokens = cost.output_tokens or cost.input_tokens
-    values = [math.nan if x is None or not math.isfinite(x) or x < 0 else float(x) for x in base]
-    values += [values[PLACE[name]] / tokens if tokens else math.nan for name in PER_TOKEN]
-    return values
+    base = np.array(read, dtype=np.float64).reshape(len(read), len(BASE))  # None becomes nan
+    base[~np.isfinite(base) | (base < 0)] = np.nan
+    written, asked = base[:, PLACE["output_tokens"]], base[:, PLACE["input_tokens"]]
+    tokens = np.where(written > 0, written, np.where(asked > 0, asked, np.nan))
+    return np.hstack([base, base[:, [PLACE[name] for name in PER_TOKEN]] / tokens[:, np.newaxis]])
 
 
 def cell_of(operations: Sequence[Spent]) -> Cell:
@@ -123,7 +126,7 @@ def cell_of(operations: Sequence[Spent]) -> Cell:
     counted = [one for one in operations if one.error not in NOT_ITS_DOING]
     good = [one for one in counted if one.success]
     last_at = max((one.at for one in operations), default=0.0)
-    values = np.array([figures_of(one) for one in good], dtype=np.float64).reshape(len(good), len(FIGURES))
+    values = figures_of(good)
     estimated = np.zeros(values.shape, dtype=bool)
     reasons: Counter[tuple[str, str]] = Counter()
     for row, one in enumerate(good):

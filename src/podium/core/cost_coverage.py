@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -39,6 +40,18 @@ class Coverage:
         spans[first:last] = [(low, high)]
         self._forget()
         return max(0.0, fresh)
+
+    def add_all(self, intervals: Sequence[tuple[float, float]]) -> float:
+        """Cover many; the seconds that were not covered before. Those that overlap are one before they are looked up."""
+        fresh = 0.0
+        low = high = -math.inf
+        for start, end in sorted(intervals):
+            if start <= high:
+                high = max(high, end)
+            else:
+                fresh += self.add(low, high)
+                low, high = start, end
+        return fresh + self.add(low, high)
 
     def _forget(self) -> None:
         spans = self._spans

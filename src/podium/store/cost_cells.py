@@ -156,15 +156,10 @@ def _busy(pieces: _Pieces, covered: dict[str, Coverage]) -> dict[CellKey, float]
     """
     found: dict[CellKey, float] = {}
     for key, operations in pieces.items():
-        own, everybody = covered.setdefault(key.ref, Coverage()), covered.setdefault(EVERY, Coverage())
-        alone = together = 0.0
-        for one in operations:
-            cost = one.cost
-            start = one.at - cost.wall_ms / 1000
-            alone += own.add(start, one.at)
-            if cost.cpu_ms is not None:
-                together += everybody.add(start, one.at)
-        for name, fresh in ((key.ref, alone), (EVERY, together)):
+        spans = [(one.at - one.cost.wall_ms / 1000, one.at, one.cost.cpu_ms is not None) for one in operations]
+        here = [(start, end) for start, end, measured in spans if measured]
+        for name, intervals in ((key.ref, [span[:2] for span in spans]), (EVERY, here)):
+            fresh = covered.setdefault(name, Coverage()).add_all(intervals) if intervals else 0.0
             if fresh > 0:
                 place = CellKey(start=key.start, span=HOUR, task=EVERY, ref=name, cause="")
                 found[place] = found.get(place, 0.0) + fresh * 1000
