@@ -18,6 +18,7 @@ from podium.errors import Conflict, StoreError
 from podium.ports import Page
 from podium.runtime import Gateway
 from podium.services.onboarding import Registration
+from podium.services.swap_events import told
 
 
 async def add(gateway: Gateway, folder: Path, ref: str, **script: Any) -> None:
@@ -103,7 +104,7 @@ async def test_a_swap_waits_for_one_commit_and_its_last_record_stands_for_a_lost
 
 
 @pytest.mark.requirement("SWP-1")
-async def test_a_cancelled_swap_is_recorded_as_failed_and_frees_the_task(running: Gateway, tmp_path: Path):
+async def test_a_cancelled_swap_is_recorded_as_interrupted_and_frees_the_task(running: Gateway, tmp_path: Path):
     await add(running, tmp_path, "slow@1", load_ms=400)
     await running.services.pool.unload("slow@1")
     heard = running.services.events.subscribe()
@@ -116,7 +117,7 @@ async def test_a_cancelled_swap_is_recorded_as_failed_and_frees_the_task(running
     with pytest.raises(asyncio.CancelledError):
         await order
     newest = (await running.services.store.swaps("jobs", Page(limit=1)))[0]
-    assert newest.state is SwapState.FAILED
+    assert newest.state is SwapState.INTERRUPTED
     assert newest.error is not None
     assert "cancelled" in newest.error
     assert bound(running) == "m@1"
@@ -130,3 +131,22 @@ async def test_a_bound_version_is_not_given_up_and_the_refusal_names_its_tasks(r
     with pytest.raises(Conflict, match="jobs, other"):
         swapper.refuse_if_bound("m@1")
     swapper.refuse_if_bound("m@3")
+
+
+@pytest.mark.requirement("SWP-1", "OPS-4")
+async def test_a_swap_that_a_stop_interrupted_is_recorded_as_that_with_what_it_was_doing(tmp_path: Path):
+    async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
+        await add(gateway, tmp_path, "m@1")
+        left = Swap(
+            id="swap_left", task="jobs", kind="swap", before=None, after="m@1", state=SwapState.WARMING,
+            requested_at=1.0, by="me",
+        )  # fmt: skip
+        await gateway.services.store.save_swap(left, None, told("swap.validated", left, 1.0))
+    async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
+        (found,) = await gateway.services.store.swaps("jobs", Page())
+        kinds = [event.kind for event in await gateway.services.store.events(0, Page(limit=1_000))]
+    assert found.state is SwapState.INTERRUPTED
+    assert found.error == "the gateway stopped while the swap was warming; order it again"
+    assert kinds.count("swap.interrupted") == 1
+    async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
+        assert (await gateway.services.store.swaps("jobs", Page()))[0].finished_at == found.finished_at, "settled once"

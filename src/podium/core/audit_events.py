@@ -30,7 +30,7 @@ FOLLOWING = frozenset(
     }
 )
 """Recorded whoever began it: nobody was asked at that moment."""
-ORDERED = frozenset({"swap.completed", "swap.rolled_back", "swap.failed", "rollout.started"})
+ORDERED = frozenset({"swap.completed", "swap.rolled_back", "swap.failed", "swap.interrupted", "rollout.started"})
 """Recorded when no person ordered it: a person's order is there by its route."""
 MACHINES = frozenset({"autoswap", "follow", "config", "batch", "maintenance"})
 _RULE = "rule:"
@@ -52,7 +52,7 @@ def entry_of_event(event: Event, by: str | None = None) -> AuditEntry | None:
         return None
     area, _, _ = event.kind.partition(".")
     error = data.get("error")
-    failed = bool(error) or event.kind.endswith((".failed", ".missed"))
+    failed = bool(error) or event.kind.endswith((".failed", ".missed", ".interrupted"))
     plain = area in ("swap", "rollout", "autoswap", "rule", "follow")
     return AuditEntry(
         at=event.at,

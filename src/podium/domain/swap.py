@@ -14,6 +14,8 @@ class SwapState(StrEnum):
     WARMING = "warming"
     PROMOTED = "promoted"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The gateway stopped, or the order was taken back, before the traffic moved. The version is not to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

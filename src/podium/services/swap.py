@@ -24,6 +24,7 @@ from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
 from podium.services.pool import MB, Pool
 from podium.services.registry import Registry
+from podium.services.swap_events import told
 from podium.services.tasks import Tasks
 
 KEPT_PREDECESSORS = 10
@@ -161,7 +162,7 @@ class Swapper:
             bindings.append(
                 Binding(task=swap.task, ref=swap.after, previous=previous, since=now, by=swap.by, reason=swap.reason)
             )
-        events = [self._event("swap.completed", swap) for swap in done]
+        events = [told("swap.completed", swap, self._clock.now()) for swap in done]
         await save(done, bindings, events)
         self._bindings.update({binding.task: binding for binding in bindings})
         self._selector.rebind(*bindings)
@@ -224,7 +225,7 @@ class Swapper:
                 load_ms=warming * 1000,
                 swap_ms=(self._clock.monotonic() - started - warming) * 1000,
             )
-            event = self._event("swap.completed", done)
+            event = told("swap.completed", done, self._clock.now())
             await record(done, binding, event)
             self._bindings[task] = binding
             self._selector.rebind(binding)
@@ -296,7 +297,8 @@ class Swapper:
         except PodiumError as error:
             return await self._fail(swap, error.message)
         except asyncio.CancelledError:
-            await asyncio.shield(self._fail(swap, "cancelled before the traffic moved"))
+            why = f"cancelled while it was {swap.state}, before the traffic moved; order it again"
+            await asyncio.shield(self._fail(swap, why, SwapState.INTERRUPTED))
             raise
 
     def _compare(self, swap: Swap, version: ModelVersion, *, strict: bool) -> Swap:
@@ -338,7 +340,7 @@ class Swapper:
         elapsed = (self._clock.monotonic() - started) * 1000 - load_ms
         done = replace(swap, state=SwapState.PROMOTED, finished_at=now, load_ms=load_ms, swap_ms=elapsed)
         kind = "swap.completed" if swap.kind == "swap" else "swap.rolled_back"
-        event = self._event(kind, done)
+        event = told(kind, done, self._clock.now())
         await asyncio.sleep(0)  # the steps before this one have reached the writer now, in their order
         await self._store.save_swap(done, binding, event)
         await self._written(swap)
@@ -352,7 +354,7 @@ class Swapper:
         all are, and the traffic moves one commit after the order instead of three.
         """
         swap = replace(swap, state=state)
-        event = self._event(kind, swap)
+        event = told(kind, swap, self._clock.now())
         self._writing[swap.id].append(asyncio.ensure_future(self._store.save_swap(swap, None, event)))
         self._publish(event)
         return swap
@@ -361,10 +363,10 @@ class Swapper:
         """The earlier steps are on disk, or could not be written: then so could the last one not, and it said why."""
         await asyncio.gather(*self._writing.pop(swap.id, ()), return_exceptions=True)
 
-    async def _fail(self, swap: Swap, error: str) -> Swap:
+    async def _fail(self, swap: Swap, error: str, state: SwapState = SwapState.FAILED) -> Swap:
         await self._written(swap)
-        failed = replace(swap, state=SwapState.FAILED, error=error, finished_at=self._clock.now())
-        event = self._event("swap.failed", failed)
+        failed = replace(swap, state=state, error=error, finished_at=self._clock.now())
+        event = told("swap.interrupted" if state is SwapState.INTERRUPTED else "swap.failed", failed, self._clock.now())
         try:
             await self._store.save_swap(failed, None, event)
         except PodiumError as again:
@@ -373,20 +375,7 @@ class Swapper:
         return failed
 
     async def settle(self, unfinished: tuple[Swap, ...]) -> None:
-        """At start: a swap that a stop interrupted before its traffic moved failed; the old version serves."""
+        """At start: what a stop interrupted before its traffic moved is said to be so; the old version serves."""
         for swap in unfinished:
-            await self._fail(swap, f"the gateway stopped while the swap was {swap.state}; order it again")
-
-    def _event(self, kind: str, swap: Swap) -> Event:
-        return Event(
-            kind=kind,
-            at=self._clock.now(),
-            subject=swap.task,
-            data=(
-                ("swap", swap.id),
-                ("kind", swap.kind),
-                ("before", swap.before),
-                ("after", swap.after),
-                ("error", swap.error),
-            ),
-        )
+            why = f"the gateway stopped while the swap was {swap.state}; order it again"
+            await self._fail(swap, why, SwapState.INTERRUPTED)

@@ -17,7 +17,7 @@ from podium.store.packing import from_json, to_json
 
 EVENTS_ADDED = "events added"
 """Key in ``info`` of the writing connection: true once its transaction holds new events. The writer takes it away."""
-_FINISHED = (SwapState.PROMOTED, SwapState.FAILED)
+_FINISHED = (SwapState.PROMOTED, SwapState.FAILED, SwapState.INTERRUPTED)
 
 
 def put_task(connection: Connection, task: TaskSpec) -> None:
