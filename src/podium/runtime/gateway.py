@@ -97,6 +97,7 @@ class Gateway:
             host,
             port,
             data_handler=self._data_plane.handle,
+            gate=self._data_plane.gate,
             asgi_app=self._control,
             tls=None if tls is None else tls.context,
         )
@@ -110,7 +111,9 @@ class Gateway:
     async def serve_unix(self, path: Path) -> None:
         """Listen on a unix socket in a directory only this user can enter."""
         server = HttpServer(limits=self._limits())
-        await server.start(data_handler=self._data_plane.handle, asgi_app=self._control, unix_path=path)
+        await server.start(
+            data_handler=self._data_plane.handle, gate=self._data_plane.gate, asgi_app=self._control, unix_path=path
+        )
         self._servers.append(server)
 
     def _build_control(self) -> Any:

@@ -21,23 +21,25 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class AsgiBridge:
-    """A handler of exchanges that runs ``app``."""
+    """A handler of exchanges that runs ``app``; ``refused`` is awaited before a 401 or a 429 is sent."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: AsgiApp, refused: Callable[[Exchange], Awaitable[None]] | None = None) -> None:
         self._app = app
+        self._refused = refused
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request. What the application raises passes through."""
-        await _Run(exchange).run(self._app)
+        await _Run(exchange, self._refused).run(self._app)
 
 
 class _Run:
     """The state of one request: what was delivered, what was sent, whether somebody waits."""
 
-    __slots__ = ("_delivered", "_exchange", "_gate", "_gone", "_start")
+    __slots__ = ("_delivered", "_exchange", "_gate", "_gone", "_refused", "_start")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, refused: Callable[[Exchange], Awaitable[None]] | None) -> None:
         self._exchange = exchange
+        self._refused = refused
         self._delivered = False
         self._gone = asyncio.Event()
         self._gate = asyncio.Event()
@@ -110,6 +112,8 @@ class _Run:
             raise RuntimeError("http.response.body came before http.response.start")
         if not exchange.bytes_started:
             status, headers = self._start
+            if status in (401, 429) and self._refused is not None:
+                await self._refused(exchange)
             if not more and exchange.method != "HEAD":
                 exchange.respond(status, [h for h in headers if h[0].lower() != b"content-length"], data)
                 return

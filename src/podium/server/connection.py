@@ -8,10 +8,11 @@ client that still wants an answer looks the same on the wire and is treated the 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Protocol, cast
 
 from podium.errors import InternalError, InvalidRequest, PodiumError
 from podium.server.admittance import Admittance
@@ -47,12 +48,31 @@ class Listener(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """Decides from the head of a request whether it may pass; see ``server.gate``."""
+
+    def enter(self, exchange: Exchange) -> PodiumError | None: ...
+
+    def look(self, url: bytes, headers: Mapping[bytes, bytes], *, private: bool) -> PodiumError | None: ...
+
+    def request_id(self, headers: Mapping[bytes, bytes]) -> str: ...
+
+    def wait_s(self, exchange: Exchange) -> float: ...
+
+    def hold(self, connection: HttpProtocol, wait_s: float) -> None: ...
+
+    async def wait(self, exchange: Exchange) -> None: ...
+
+    def refuse(self, exchange: Exchange, err: PodiumError) -> None: ...
+
+
 class HttpProtocol(asyncio.Protocol):
     """``deadline`` is the loop time at which ``expire`` is due; the listener watches it."""
 
     __slots__ = (
         "_body_until",
         "_exchange",
+        "_gate",
         "_held",
         "_held_bytes",
         "_listener",
@@ -68,8 +88,9 @@ class HttpProtocol(asyncio.Protocol):
         "phase",
     )
 
-    def __init__(self, listener: Listener, limits: Limits, admittance: Admittance) -> None:
+    def __init__(self, listener: Listener, limits: Limits, admittance: Admittance, gate: Gate | None = None) -> None:
         self._listener = listener
+        self._gate = gate
         self.limits = limits
         self.admittance = admittance
         self.phase = IDLE
@@ -105,8 +126,11 @@ class HttpProtocol(asyncio.Protocol):
             if not exchange.ended:
                 if exchange.on_disconnect is not None:
                     exchange.on_disconnect()
-                if exchange.cancel_on_disconnect and self._task is not None:
-                    self._task.cancel()
+                task = self._task
+                if exchange.cancel_on_disconnect and task is not None:
+                    task.cancel()
+                    if exchange.grant is not None and _unbegun(task):
+                        exchange.grant.leave()  # nobody else will
 
     def eof_received(self) -> None:
         exchange = self._exchange
@@ -148,31 +172,78 @@ class HttpProtocol(asyncio.Protocol):
     def _turn(self) -> None:
         """Nothing is under way: start the next request, or note what is awaited and until when."""
         reader = self._reader
-        if reader.queue:
-            self._start(reader.queue.popleft())
-            if reader.refusal is not None:
-                self._read(False)  # requests before it are answered first
-        elif reader.refusal is not None:
+        while True:
+            while reader.queue:
+                if not self._start(reader.queue.popleft()):
+                    if reader.refusal is not None and self.phase is BUSY:
+                        self._read(False)  # requests before it are answered first
+                    return
+            if not self._held or reader.refusal is not None:
+                break
+            held, self._held, self._held_bytes = b"".join(self._held), [], 0
+            reader.feed(held)
+        if reader.refusal is not None:
             self._refuse(reader.refusal)
-        elif reader.head_done:
-            now = self._loop.time()
-            if self.phase is not BODY:
-                self.phase = BODY
-                self._body_until = now + self.limits.body_s
-            if reader.wants_continue:
-                reader.wants_continue = False
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.deadline = min(now + self.limits.body_idle_s, self._body_until)
+            return
+        if self.phase is BUSY:
+            self.phase = IDLE
+            self.deadline = self._loop.time() + self.limits.keep_alive_s
+        if reader.head_done:
+            self._await_body()
         elif reader.fed and self.phase is not HEAD:
             self.phase = HEAD
             self.deadline = self._loop.time() + self.limits.head_s
+        self._read(True)
 
-    def _start(self, exchange: Exchange) -> None:
+    def _await_body(self) -> None:
+        reader = self._reader
+        now = self._loop.time()
+        if self.phase is not BODY:
+            self.phase = BODY
+            self._body_until = now + self.limits.body_s
+            gate = self._gate
+            if gate is not None and (reader.wants_continue or reader.expected() > HELD_BYTES):
+                refused = gate.look(reader.url, reader.headers, private=reader.private)
+                if refused is not None:
+                    self._refuse(refused, gate.request_id(reader.headers))
+                    return
+            if reader.wants_continue:
+                reader.wants_continue = False
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.deadline = min(now + self.limits.body_idle_s, self._body_until)
+
+    def _start(self, exchange: Exchange) -> bool:
+        """Give it a task, unless it may not pass. True when it is answered and the next one may start."""
         self._exchange = exchange
         exchange.paused = self._paused
         self.phase = BUSY
         self.deadline = self._loop.time() + self.limits.unread_s if self._paused else math.inf
+        gate = self._gate
+        if gate is not None and (refused := gate.enter(exchange)) is not None:
+            wait_s = gate.wait_s(exchange)
+            if wait_s:
+                gate.hold(self, wait_s)
+                return False
+            return self._turn_away(exchange, refused)
         self._task = self._loop.create_task(self._serve(exchange))
+        return False
+
+    def reconsider(self) -> None:
+        """A request that had to wait for its refusal gets it, or is let in if things have changed."""
+        exchange, gate = self._exchange, self._gate
+        if exchange is None or exchange.disconnected or gate is None:
+            return
+        refused = gate.enter(exchange)
+        if refused is None:
+            self._task = self._loop.create_task(self._serve(exchange))
+        elif self._turn_away(exchange, refused):
+            self._turn()
+
+    def _turn_away(self, exchange: Exchange, refused: PodiumError) -> bool:
+        assert self._gate is not None
+        self._gate.refuse(exchange, refused)
+        self._exchange = None
+        return self._stays(exchange.keep_alive)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -206,27 +277,21 @@ class HttpProtocol(asyncio.Protocol):
 
     def _proceed(self, keep_alive: bool) -> None:
         """The answer is written: close, or turn to the next request."""
-        reader = self._reader
-        if not keep_alive or reader.stopping or self._transport.is_closing():
-            self.phase = LINGER
-            self.deadline = self._loop.time() + self.limits.keep_alive_s
-            self._transport.close()
-            return
-        if not reader.queue:
-            self.phase = IDLE
-            self.deadline = self._loop.time() + self.limits.keep_alive_s
-            if reader.refusal is None:
-                if self._held:
-                    held, self._held, self._held_bytes = b"".join(self._held), [], 0
-                    reader.feed(held)
-                if reader.refusal is None:
-                    self._read(True)
-        self._turn()
+        if self._stays(keep_alive):
+            self._turn()
 
-    def _refuse(self, err: PodiumError) -> None:
+    def _stays(self, keep_alive: bool) -> bool:
+        if keep_alive and not self._reader.stopping and not self._transport.is_closing():
+            return True
+        self.phase = LINGER
+        self.deadline = self._loop.time() + self.limits.keep_alive_s
+        self._transport.close()
+        return False
+
+    def _refuse(self, err: PodiumError, request_id: str | None = None) -> None:
         """Answer, say that nothing more comes, throw away what still arrives, close."""
         exchange = Exchange(self._transport, method="GET", path="", query=b"", headers={}, body=b"", keep_alive=False)
-        exchange.respond(*render_for(self._reader.url, err))
+        exchange.respond(*render_for(self._reader.url, err, request_id))
         self.phase = LINGER
         self.deadline = self._loop.time() + self.limits.linger_s
         self._reader.forget()
@@ -270,3 +335,8 @@ class HttpProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """Close now."""
         self._transport.abort()
+
+
+def _unbegun(task: asyncio.Task[None]) -> bool:
+    """Whether not one line of it has run; cancelled now, none ever will."""
+    return inspect.getcoroutinestate(cast("Coroutine[Any, Any, None]", task.get_coro())) == inspect.CORO_CREATED

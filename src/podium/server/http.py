@@ -15,7 +15,7 @@ from pathlib import Path
 from podium.errors import ConfigError, NotFound, Overloaded, PodiumError
 from podium.server.admittance import Admittance
 from podium.server.asgi import AsgiApp, AsgiBridge
-from podium.server.connection import Handler, HttpProtocol
+from podium.server.connection import Gate, Handler, HttpProtocol
 from podium.server.exchange import Exchange
 from podium.server.limits import Limits
 
@@ -37,6 +37,7 @@ class HttpServer:
         self._connections: set[HttpProtocol] = set()
         self._server: asyncio.Server | None = None
         self._data: Handler = _nothing_here
+        self._gate: Gate | None = None
         self._rest: Handler = _nothing_here
         self._address = ""
         self._unix_path: Path | None = None
@@ -54,14 +55,19 @@ class HttpServer:
         port: int = 0,
         *,
         data_handler: Handler,
+        gate: Gate | None = None,
         asgi_app: AsgiApp | None = None,
         unix_path: Path | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Listen on ``host:port`` (0 picks a free port) or on ``unix_path``. Raises ``ConfigError``."""
+        """Listen on ``host:port`` (0 picks a free port) or on ``unix_path``. Raises ``ConfigError``.
+
+        ``gate`` is asked about every request before it gets a task.
+        """
         self._data = data_handler
+        self._gate = gate
         if asgi_app is not None:
-            self._rest = AsgiBridge(asgi_app)
+            self._rest = AsgiBridge(asgi_app, None if gate is None else gate.wait)
         loop = asyncio.get_running_loop()
         try:
             if unix_path is not None:
@@ -136,7 +142,7 @@ class HttpServer:
     # ------------------------------------------------------------ the connections' side
 
     def _connect(self) -> HttpProtocol:
-        return HttpProtocol(self, self.limits, self._admittance)
+        return HttpProtocol(self, self.limits, self._admittance, self._gate)
 
     def joined(self, connection: HttpProtocol) -> PodiumError | None:
         self._connections.add(connection)

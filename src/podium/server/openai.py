@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import secrets
-from functools import partial
 from urllib.parse import unquote
 
 import msgspec
 import structlog
 
-from podium.core.access import check
 from podium.domain.model import Capability, Lifecycle, ModelVersion
-from podium.domain.principal import Role
 from podium.domain.request import Endpoint
 from podium.errors import CallerError, InternalError, NotFound, PodiumError
 from podium.ports import Page
 from podium.server.doorman import Doorman
 from podium.server.exchange import Exchange
+from podium.server.gate import WAITING, Gate
 from podium.server.heads import criteria_of, read_head
 from podium.server.messages import MESSAGES, VERSION, MessagesPlane
-from podium.server.rate_headers import anthropic_headers, openai_headers
 from podium.server.rendering import render_for
 from podium.server.responses import RESPONSES, ResponsesPlane
 from podium.services.conversations import Conversations
@@ -32,7 +27,6 @@ from podium.services.request_log import log_refusal
 
 _POSTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
 _MODELS = "/v1/models"
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _JSON = (b"content-type", b"application/json")
 _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger("podium.server")
@@ -51,15 +45,21 @@ class DataPlane:
     ) -> None:
         self._gateway = gateway
         self._registry = registry
-        self._doorman = doorman
+        self.gate = Gate(doorman, gateway.new_id)
+        """Who may pass; a listener asks it before it hands a request on."""
         self._messages = MessagesPlane(gateway, registry, counter)
         self._responses = ResponsesPlane(gateway, counter, conversations)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one exchange; every error becomes OpenAI's shape with the request id."""
-        request_id = self._request_id(exchange)
+        request_id = exchange.request_id
+        if request_id is None:  # its listener asked no gate
+            refused = self.gate.enter(exchange)
+            if refused is not None:
+                self.gate.refuse(exchange, refused)
+                return
+            request_id = exchange.request_id or ""
         try:
-            self._admit(exchange)
             endpoint = _POSTS.get(exchange.path)
             if endpoint is not None:
                 await self._generate(exchange, endpoint, request_id)
@@ -70,25 +70,15 @@ class DataPlane:
             else:
                 self._lookup(exchange, request_id)
         except PodiumError as error:
+            if isinstance(error, WAITING) and not exchange.bytes_started:
+                await self.gate.wait(exchange)
             self._refuse(exchange, error, request_id)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer and we a trace
             _log.exception("request failed", request_id=request_id)
             self._refuse(exchange, InternalError(f"{type(error).__name__}: please report it"), request_id)
         finally:
             if exchange.grant is not None:
                 exchange.grant.leave()
-
-    def _admit(self, exchange: Exchange) -> None:
-        exchange.principal = self._doorman.admit(exchange.headers, exchange.query, private=exchange.private)
-        grant = exchange.grant = self._doorman.grant(exchange.principal)
-        if grant is not None:
-            theirs = exchange.path.startswith(MESSAGES) or VERSION in exchange.headers
-            exchange.more = partial(anthropic_headers if theirs else openai_headers, grant)
-            grant.enter()
-        if exchange.principal is not None and exchange.method not in ("GET", "HEAD"):
-            check(exchange.principal, Role.USER, "asking a model")
 
     async def _generate(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
         if exchange.method != "POST":
@@ -120,12 +110,6 @@ class DataPlane:
             return _entry("auto", 0, None)
         version = self._registry.resolve(spec)
         return _entry(version.ref, version.created_at, version)
-
-    def _request_id(self, exchange: Exchange) -> str:
-        given = exchange.headers.get(b"x-request-id")
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given.decode()
-        return self._gateway.new_id("req")
 
     @staticmethod
     def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:

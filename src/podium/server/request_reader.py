@@ -8,6 +8,7 @@ no time: the connection does.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 import httptools
@@ -87,6 +88,11 @@ class RequestReader:
         # the read a request began in may hold the end of another: of it only what was parsed is counted
         if self.fed + self._chunk > limit and not self.head_done and max(self.fed, self._head_size()) > limit:
             self.refusal = self.refusal or self._head_too_large()
+
+    def expected(self) -> float:
+        """Bytes of the body whose head is read; of chunks nobody knows how many."""
+        length = self.headers.get(b"content-length")
+        return math.inf if length is None else int(length)
 
     def forget(self) -> None:
         """Drop what has come of a body that nobody will use."""
