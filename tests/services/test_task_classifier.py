@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 
 from podium import seeds
+from podium.core.classifier import Example, train, unpack
 from podium.core.classify import BUILTIN_TASKS
 from podium.core.examples import ENOUGH, MAX_BYTES, MAX_TASKS
+from podium.core.ngrams import features
 from podium.domain.request import Endpoint, RequestHead
 from podium.domain.task import DEFAULT_TASK, TaskSpec
+from podium.services import classifier as module
 from podium.services import wire
-from podium.services.classifier import BURST, EXAMPLES, MAX_BODY, SNAPSHOT, TaskClassifier
+from podium.services.classifier import BURST, EXAMPLES, MAX_BODY, SNAPSHOT, TaskClassifier, digest_of
 
 ORDERS = ("steel bolts", "oak planks", "copper pipes", "glass panes", "paint tins", "door hinges", "roof tiles")
 PLACES = ("Leeds", "Porto", "Gdansk", "Lyon", "Graz", "Turin")
@@ -209,3 +213,38 @@ async def test_the_report_says_what_was_learned() -> None:
     assert min(report.quality.seeds.values()) >= 60
     assert 0.0 < report.quality.threshold <= 1.01
     assert report.snapshot_bytes < 16_600 * len(report.quality.seeds)
+
+
+async def test_what_is_shipped_is_what_training_on_the_seeds_makes() -> None:
+    """Otherwise: ``python scripts/train_seeds.py``."""
+    shipped = unpack(seeds.trained())
+    fresh = train([Example(task, features(text)) for task, text in seeds.seed_prompts()], "fresh")
+    assert shipped.digest == digest_of(seeds.seeds_digest(), ())
+    assert shipped.tasks == fresh.tasks
+    assert np.abs(shipped.steps.astype(int) - fresh.steps.astype(int)).max() <= 1  # processors round differently
+    assert shipped.quality.seeds == fresh.quality.seeds
+    assert shipped.quality.accuracy == pytest.approx(fresh.quality.accuracy, abs=0.01)
+
+
+async def test_who_has_no_examples_takes_what_is_shipped_and_does_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*_: object) -> None:
+        raise AssertionError("it trained")
+
+    monkeypatch.setattr(module, "_fit", fit)
+    classifier, store, _ = built()
+    await classifier.step()
+    assert await classifier.ready(0.0)
+    assert classifier.classify(asked("Translate this letter into Polish, please."), ()).task == "translation"
+    assert classifier.report().trained_at is None
+    await classifier.close()
+    assert store.content == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"rubbish", seeds.trained().replace(seeds.seeds_digest().encode(), b"0" * 24)]
+)
+async def test_what_is_shipped_for_other_seeds_is_left_aside(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeds, "trained", lambda: content)
+    classifier, _, _ = built()
+    await classifier.step()
+    assert classifier.report().trained_at is not None

@@ -1,6 +1,7 @@
 """Prompts written for this project, by task: what the classifier of tasks knows before it has seen anything.
 
-``NAME.jsonl``: one object a line, ``lang`` and ``text``. Reads files, nothing else.
+``NAME.jsonl``: one object a line, ``lang`` and ``text``. ``trained.bin``: the classifier trained on them, made by
+``scripts/train_seeds.py``, so that a start need not. Reads files, nothing else.
 """
 
 from __future__ import annotations
@@ -30,3 +31,11 @@ def seed_prompts() -> tuple[tuple[str, str], ...]:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line
     )
+
+
+def trained() -> bytes:
+    """The packed classifier of the seeds; empty where the file is missing. It says itself of which seeds it is."""
+    try:
+        return (FOLDER / "trained.bin").read_bytes()
+    except FileNotFoundError:
+        return b""
