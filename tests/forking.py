@@ -79,11 +79,14 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | str | None = None,
         stdin: IO[bytes] | None = None,
+        program: tuple[str, ...] = ("-m", "podium"),
     ) -> None:
         out, err = (given if isinstance(given, int) else given.fileno() for given in (stdout, stderr))
         with Path(os.devnull).open("rb") as nothing:
             streams = ((stdin or nothing).fileno(), out, out if err == subprocess.STDOUT else err)
-            self._ends = _forks.start(words, os.environ if env is None else env, cwd or Path.cwd(), streams)
+            self._ends = _forks.start(
+                (*program, *words), os.environ if env is None else env, cwd or Path.cwd(), streams
+            )
         self.returncode: int | None = None
         self._heard = b""
         while b"\n" not in self._heard:
@@ -133,11 +136,11 @@ class Process:
 
 def podium(
     *words: str, env: Mapping[str, str] | None = None, cwd: Path | str | None = None, timeout: float = 60,
-    check: bool = False, stdin: IO[bytes] | None = None,
+    check: bool = False, stdin: IO[bytes] | None = None, program: tuple[str, ...] = ("-m", "podium"),
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    """Run a command to its end. Raises as ``subprocess.run`` does."""
+    """Run a command to its end, or another ``program``: what follows ``python``. Raises as ``subprocess.run`` does."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = Process(words, stdout=out, stderr=err, env=env, cwd=cwd, stdin=stdin)
+        process = Process(words, stdout=out, stderr=err, env=env, cwd=cwd, stdin=stdin, program=program)
         try:
             code = process.wait(timeout)
         except BaseException:
@@ -145,7 +148,7 @@ def podium(
             raise
         out.seek(0)
         err.seek(0)
-        done = subprocess.CompletedProcess(("podium", *words), code, out.read().decode(), err.read().decode())
+        done = subprocess.CompletedProcess((*program, *words), code, out.read().decode(), err.read().decode())
     if check:
         done.check_returncode()
     return done

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import forking
 from podium import Podium
 from podium.cli.main import app
 from podium.config import (
@@ -93,22 +95,36 @@ def finish(command: list[str], home: Path, **more: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def stocked(home: Path) -> Path:
-    """A home with two active versions of a scripted model."""
+def python(*words: str, home: Path) -> str:
+    """Run a program with warnings as errors, forked from a process that has imported Podium already."""
+    done = forking.podium(*words, program=("-W", "error"), env=environment(home), cwd=home, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
-    async def stock() -> None:
-        async with Podium.open(home=home) as podium:
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two active versions of a scripted model, to be copied."""
+    folder = tmp_path_factory.mktemp("stock")
+
+    async def fill() -> None:
+        async with Podium.open(home=folder / "home") as podium:
             for version in ("1", "2"):
-                file = home.parent / f"script-{version}.json"
+                file = folder / f"script-{version}.json"
                 file.write_text(json.dumps({"text": f"The answer is 4, says version {version}.", "chunk_gap_ms": 2}))
                 made = await podium.add_model(
                     "demo", provider="scripted", location=str(file), version=version, activate=True
                 )
                 assert made["status"] == "active", made
 
-    asyncio.run(stock())
-    return home
+    asyncio.run(fill())
+    return folder / "home"
+
+
+@pytest.fixture
+def stocked(home: Path, stock: Path) -> Path:
+    """A home of its own with two active versions of a scripted model."""
+    return shutil.copytree(stock, home, dirs_exist_ok=True)
 
 
 def test_the_pages_have_blocks_to_run():
@@ -120,7 +136,7 @@ def test_the_pages_have_blocks_to_run():
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_blocks_run(block, stocked):
-    finish([sys.executable, "-W", "error", "-c", block.text], stocked)
+    python("-c", block.text, home=stocked)
 
 
 @pytest.mark.model
@@ -148,7 +164,7 @@ def test_configuration_blocks_are_valid(block, tmp_path):
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_examples_run(example, stocked):
-    assert finish([sys.executable, "-W", "error", str(example)], stocked).strip()
+    assert python(str(example), home=stocked).strip()
 
 
 @pytest.mark.requirement("TRK-6")
