@@ -33,7 +33,8 @@ function lineOf(line, index) {
   const kind = line.kind ?? "line";
   const made = {
     label: line.name, scale: line.scale ?? "y", stroke: colour(name), width: kind === "edge" ? 0 : 1.6,
-    points: { show: line.values.length < 40 && kind !== "edge" }, spanGaps: false,
+    // few values are shown as points: a single one, or one between gaps, makes no line
+    points: { show: (plot, at) => kind !== "edge" && plot.data[at].filter((value) => value != null).length < 40 }, spanGaps: false,
     value: (_, value) => short(value, line.unit),
   };
   if (kind === "area") made.fill = colour(name, 0.2);
