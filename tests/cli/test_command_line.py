@@ -253,3 +253,13 @@ def test_a_mistyped_model_is_removed_and_its_name_used_again(podium: Run, script
     code, _, err = podium("models", "remove", "echo@1")
     assert code != 0
     assert "podium models retire echo@1" in err
+
+
+@pytest.mark.requirement("SWP-1")
+def test_a_task_is_unbound_and_left_to_the_selection(pool: Run):
+    assert ok(pool, "swap", "general", "echo@2")["ok"]
+    done = ok(pool, "tasks", "unbind", "general", "--reason", "enough")
+    assert (done["before"], done["bound_to"]) == ("echo@2", None)
+    code, _, err = pool("tasks", "unbind", "general")
+    assert code != 0
+    assert "general is not bound" in err

@@ -150,3 +150,44 @@ async def test_a_swap_that_a_stop_interrupted_is_recorded_as_that_with_what_it_w
     assert kinds.count("swap.interrupted") == 1
     async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
         assert (await gateway.services.store.swaps("jobs", Page()))[0].finished_at == found.finished_at, "settled once"
+
+
+@pytest.mark.requirement("SWP-1")
+async def test_an_unbound_task_is_chosen_for_again_and_stays_so_after_a_restart(tmp_path: Path):
+    async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
+        for ref in ("m@1", "m@2"):
+            await add(gateway, tmp_path, ref)
+        services = gateway.services
+        assert (await services.swapper.swap("jobs", "m@1", by="test")).ok
+        assert strategy(gateway) == "bound"
+        before = await services.swapper.unbind("jobs", by="me", reason="enough")
+        assert before.ref == "m@1"
+        assert bound(gateway) is None
+        assert strategy(gateway) != "bound"
+        with pytest.raises(Conflict, match="is not bound"):
+            await services.swapper.unbind("jobs", by="me")
+        with pytest.raises(Conflict, match="no predecessor"):
+            await services.swapper.rollback("jobs", by="me")
+        (event,) = [one for one in await services.store.events(0, Page(limit=1_000)) if one.kind == "swap.unbound"]
+        assert (event.subject, dict(event.data)) == ("jobs", {"before": "m@1", "by": "me", "reason": "enough"})
+    async with Gateway.open(Config(home=tmp_path / "home")) as gateway:
+        assert bound(gateway) is None
+        assert (await gateway.services.swapper.swap("jobs", "m@2", by="test")).ok, "and it can be bound again"
+
+
+def strategy(gateway: Gateway) -> str:
+    return gateway.services.selector.choose("jobs", needs=frozenset(), size=0, explicit=None, criteria=None).strategy
+
+
+@pytest.mark.requirement("SWP-1", "OPS-4")
+async def test_an_unbinding_that_cannot_be_recorded_leaves_the_task_bound(
+    running: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    async def failing(*given: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(running.services.store, "unbind", failing)
+    with pytest.raises(StoreError):
+        await running.services.swapper.unbind("jobs", by="me")
+    assert bound(running) == "m@1"
+    assert strategy(running) == "bound"

@@ -155,3 +155,17 @@ def set_task(
         output.emit_json(one)
     else:
         output.say(f"{one['task']}: {limits(one['criteria']) or 'no limits'}; strategy {one['strategy']}")
+
+
+@app.command()
+def unbind(
+    task: Task,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Bind a task to no version any more: its model is chosen for each request again."""
+    one = ask(lambda podium: podium.unbind(task, reason=reason))
+    if as_json:
+        output.emit_json(one)
+    else:
+        output.say(f"{one['task']}: {one['before']} → selection")

@@ -287,6 +287,10 @@ class Podium:
         """Back to the version that served before."""
         return await self.call("POST", f"/api/v1/tasks/{part_of(task)}/rollback", {"reason": reason})
 
+    async def unbind(self, task: str, *, reason: str = "") -> Json:
+        """Bind a task to no version any more: its model is chosen for each request again."""
+        return await self.call("DELETE", f"/api/v1/tasks/{part_of(task)}/binding", query={"reason": reason})
+
     async def swaps(self, task: str | None = None) -> list[Json]:
         """Swap records, newest first."""
         return list((await self.call("GET", "/api/v1/swaps", query={"task": task}))["swaps"])

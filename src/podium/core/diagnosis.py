@@ -146,7 +146,7 @@ def _freedom(facts: TaskFacts) -> Iterator[Finding]:
             + "other versions get no requests to learn from",
             f"podium rollouts show {facts.task} says how the rollout stands"
             if facts.trying
-            else f"podium swap {facts.task} NAME@VERSION moves it; a binding stays until the next swap",
+            else f"podium swap {facts.task} NAME@VERSION moves it, podium tasks unbind {facts.task} leaves it to the selection",
             since=facts.bound_since,
         )
     if len(facts.able) == 1:

@@ -130,6 +130,10 @@ class Policy:
         """Move the traffic of one task or of several, in one assignment."""
         self._selector.rebind(*bindings)
 
+    def unbind(self, task: str) -> None:
+        """Choose for a task again."""
+        self._selector.unbind(task)
+
     def divided(self, task: str) -> Split | None:
         """How the task's traffic is divided by a rollout now."""
         return self._selector.snapshot.splits.get(task)

@@ -118,6 +118,11 @@ class Selector:
         moved = {binding.task: binding for binding in bindings}
         self.replace(replace(self.snapshot, bindings={**self.snapshot.bindings, **moved}))
 
+    def unbind(self, task: str) -> None:
+        """Choose for a task again, which was bound."""
+        kept = {name: binding for name, binding in self.snapshot.bindings.items() if name != task}
+        self.replace(replace(self.snapshot, bindings=kept))
+
     def learn(self, task: str, ref: str, evidence: Evidence, now: float) -> None:
         """Replace one row of history."""
         self.replace(self.snapshot.with_evidence(task, ref, evidence, now))

@@ -24,7 +24,7 @@ from podium.services.onboarding import Onboarding
 from podium.services.policy import Policy
 from podium.services.pool import MB, Pool
 from podium.services.registry import Registry
-from podium.services.swap_events import told
+from podium.services.swap_events import told, unbound
 from podium.services.tasks import Tasks
 
 KEPT_PREDECESSORS = 10
@@ -100,6 +100,22 @@ class Swapper:
             return await self._carry_out(
                 task, "rollback", before, version, previous, strict=False, by=by, reason=reason
             )
+
+    async def unbind(self, task: str, *, by: str, reason: str = "") -> Binding:
+        """Let the policy choose for ``task`` again; what it was bound to. Raises ``Conflict`` when it is not bound, or
+        while a rollout is open on it.
+        """
+        async with self._locks[task]:
+            self._refuse_in_rollout(task)
+            before = self._bindings.get(task)
+            if before is None:
+                raise Conflict(f"{task} is not bound: its model is chosen for each request already")
+            event = unbound(before, by, reason, self._clock.now())
+            await self._store.unbind(task, event)
+            del self._bindings[task]
+            self._selector.unbind(task)
+            self._publish(event)
+            return before
 
     # ------------------------------------------------------------ several at once, for services/batches
 

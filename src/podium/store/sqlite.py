@@ -130,6 +130,13 @@ class SqliteStore(AuditTable, BudgetTables, KeyTable, KeyCostTable, SecretTable)
 
         await self._writer.run(work)
 
+    async def unbind(self, task: str, event: Event) -> None:
+        def work(connection: Connection) -> None:
+            tasks.unbind(connection, task)
+            tasks.add_events(connection, (event,))
+
+        await self._writer.run(work)
+
     async def write_batch(self, batch: Batch) -> None:
         await self._writer.run(lambda connection: ledger.write(connection, batch))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, Row, Select, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from podium.domain.swap import Compatibility, Event, Swap, SwapState
@@ -44,6 +44,11 @@ def bind(connection: Connection, binding: Binding) -> None:
     }
     statement = upsert(schema.bindings).values(task=binding.task, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["task"], set_=values))
+
+
+def unbind(connection: Connection, task: str) -> None:
+    """Delete the binding of a task."""
+    connection.execute(delete(schema.bindings).where(schema.bindings.c.task == task))
 
 
 def all_bindings(connection: Connection) -> tuple[Binding, ...]:

@@ -144,6 +144,17 @@ async def rollback_task(task: str, services: ServicesDep, actor: Actor, body: Ro
     return views.swap(done)
 
 
+@router.delete(
+    "/tasks/{task}/binding",
+    responses=errors(e404="there is no such task", e409="it is not bound, or a rollout is open on it"),
+)
+async def unbind_task(task: str, services: ServicesDep, actor: Actor, reason: str = "") -> views.Json:
+    """Bind a task to no version any more: its model is chosen for each request again. ``reason`` is for the record."""
+    spec = services.tasks.get(task)
+    before = await services.swapper.unbind(task, by=actor, reason=reason)
+    return {**_view(services, spec), "before": before.ref}
+
+
 @router.get("/swaps")
 async def list_swaps(
     services: ServicesDep,
