@@ -15,6 +15,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 settings.register_profile("podium", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("podium")
 
+UNTRACED = tuple(Path(__file__).parent / name for name in ("e2e", "web", "test_docs.py"))
+"""What is proven here runs in other processes, which are not traced: tracing would only slow down what watches them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in UNTRACED):
+            item.add_marker("no_cover")
+
 
 @pytest.fixture(scope="session")
 def smollm_path() -> Path:
