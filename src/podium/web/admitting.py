@@ -52,7 +52,8 @@ def to_sign_in(request: Request) -> Response:
 
 async def signed_in(doorman: Doorman, audit: Audit, request: Request) -> Response:
     """The form with a key was sent. Raises ``Unauthenticated``, ``Forbidden``, ``InvalidRequest``; who was not let in is
-    in the audit log."""
+    in the audit log.
+    """
     key = ""
     try:
         form = await _form(doorman, request)

@@ -19,17 +19,37 @@ function inUse(block) {
   return !selection.isCollapsed && block.contains(selection.anchorNode);
 }
 
+/** Whether the server answers and lets this browser in no more: its session ended with a restart, or elsewhere. */
+async function refused(url) {
+  try {
+    const answer = await fetch(url, { headers: { accept: "text/event-stream" } });
+    await answer.body?.cancel();
+    return answer.status === 401;
+  } catch {
+    return false;
+  }
+}
+
+function end(why) {
+  if (document.getElementById("live")?.dataset.state === "ended") return;
+  show("ended");
+  say("bad", `${why} Reload the page to sign in again.`);
+}
+
 export function followLive() {
   document.addEventListener("htmx:sseBeforeMessage", (event) => { if (inUse(event.target)) event.preventDefault(); });
   window.htmx.createEventSource = (url) => {
     const source = new EventSource(url);
     source.addEventListener("open", () => show("live"));
-    source.addEventListener("error", () => { if (source.readyState !== EventSource.OPEN) show("lost"); });
+    source.addEventListener("error", async () => {
+      if (source.readyState === EventSource.OPEN) return;
+      if (source.readyState === EventSource.CLOSED && await refused(url)) end("The session ended.");
+      else show("lost");
+    });
     source.addEventListener("problem", (event) => say("bad", event.data));
     source.addEventListener("ended", (event) => {
       source.close();
-      show("ended");
-      say("bad", `${event.data} Reload the page to sign in again.`);
+      end(event.data);
     });
     addEventListener("pagehide", () => source.close(), { once: true });
     return source;
