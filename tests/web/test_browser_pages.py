@@ -117,6 +117,19 @@ def test_each_page_is_light_accessible_and_fits_in_both_colours_and_on_a_phone(r
     until(lambda: page.evaluate(FITS), 5)
 
 
+def test_a_ramp_of_many_steps_fits_on_a_narrow_phone(rig: Rig, admin: Watched):
+    found = rig.site.roll_out("small-steps", start_share=0.05, step_share=0.05, step_s=3600.0, validate=False)
+    admin.page.set_viewport_size({"width": 320, "height": 640})
+    for path in (f"/rollouts/{found}", "/rollouts"):
+        page = admin.go(path)
+        expect(page.locator("ol.ramp li").last).to_be_visible()
+        until(lambda: page.evaluate(FITS), 5)
+        assert (
+            page.evaluate("Math.min(...[...document.querySelectorAll('ol.ramp li')].map((one) => one.offsetWidth))")
+            >= 30
+        )
+
+
 def test_a_rollout_is_watched_from_its_first_answers_to_its_end(rig: Rig, admin: Watched):
     found = rig.site.roll_out("watched", start_share=0.5, step_share=0.5, step_s=0.4, min_samples=3, validate=False)
     page = admin.go(f"/rollouts/{found}")
