@@ -41,16 +41,17 @@ def run(
     }  # fmt: skip
 
     async def work(podium: Podium) -> dict[str, Any]:
-        state = await podium.call("POST", f"{_ROUTE}/runs", order)
-        kept = {part["ref"]: part["kept"] for part in state["results"]}
+        begun = asyncio.ensure_future(podium.call("POST", f"{_ROUTE}/runs", order))
         try:
+            state = await asyncio.shield(begun)
+            kept = {part["ref"]: part["kept"] for part in state["results"]}
             with _bars(state) as update:
                 while state["state"] == "running":
                     await asyncio.sleep(_POLL_S)
                     state = await podium.call("GET", f"{_ROUTE}/runs/{state['id']}")
                     update(state)
         except asyncio.CancelledError:  # Ctrl-C: a server would go on without anybody watching
-            await podium.call("DELETE", f"{_ROUTE}/runs/{state['id']}")
+            await podium.call("DELETE", f"{_ROUTE}/runs/{(await begun)['id']}")
             raise
         return {**state, "results": [{**part, "kept": kept[part["ref"]]} for part in state["results"]]}
 
