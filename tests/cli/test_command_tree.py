@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import subprocess
 import sys
@@ -68,3 +69,20 @@ def test_a_command_imports_no_other(words, own):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr.strip() == "[]"
+
+
+def test_a_command_that_asks_a_running_server_loads_neither_configuration_nor_gateway(tmp_path):
+    """Nobody answers at the address: what is loaded until then is what every such command pays."""
+    heavy = ("numpy", "sqlalchemy", "fastapi", "structlog", "podium.config", "podium.ports", "podium.runtime")
+    code = (
+        "import sys; sys.argv = ['podium', 'ps']\n"
+        "from podium.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code)\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    environ = {**os.environ, "PODIUM_HOME": str(tmp_path), "PODIUM_URL": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environ, check=True
+    )
+    assert done.stdout.splitlines() == ["1", "[]"], done.stdout + done.stderr

@@ -31,7 +31,9 @@ ENTRIES = {
     "serve": Entry("Serve the OpenAI-compatible endpoint and the control API.", "serving:serve"),
     "ps": Entry("List the loaded models of the running server.", "pool:ps"),
     "load": Entry("Load a version now; returns when it is ready.", "pool:load"),
-    "unload": Entry("Let its requests finish, then stop it.", "pool:unload"),
+    "unload": Entry(
+        "Let its requests finish, then stop it; a load that only an order waits for is called off.", "pool:unload"
+    ),
     "pin": Entry("Never evict this version.", "pool:pin"),
     "keep": Entry("Standing orders: how long it stays loaded and in how many copies. Kept over restarts.", "pool:keep"),
     "classify": Entry("Say which task `auto` would take a prompt for, and why.", "classification:classify"),

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -25,11 +25,13 @@ from podium.client.rollouts import Rollouts
 from podium.client.streaming import Stream
 from podium.client.tracking import Tracking
 from podium.client.wire import Json, Messages, chat_of, header_map, origin_of, part_of
-from podium.config import Config, load
 from podium.domain.task import Criteria
 from podium.errors import NotFound, ProviderUnreachable
 from podium.transport.client import HttpClient
 from podium.transport.reply import HttpReply
+
+if TYPE_CHECKING:
+    from podium.config import Config
 
 CONNECT_S = 5.0
 CONTROL_S = 900.0
@@ -82,7 +84,8 @@ class Podium:
 
         ``config`` is a file or a loaded ``Config``. Raises ``ConfigError`` when another process uses the home.
         """
-        from podium.runtime import Gateway  # noqa: PLC0415 - starting a gateway is the only thing that needs it
+        from podium.config import Config, load  # noqa: PLC0415 - starting a gateway is the only thing that needs it
+        from podium.runtime import Gateway  # noqa: PLC0415 - the same
 
         settings = config if isinstance(config, Config) else load(config, home=home)
         with tempfile.TemporaryDirectory(prefix="podium-") as folder:  # mkdtemp makes it 0700

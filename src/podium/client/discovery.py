@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from podium.config import default_home
+from podium.home import default_home
 
 
 def find_server(home: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:

@@ -12,7 +12,7 @@ from podium.config.limits import LimitEntry, role_limits
 from podium.config.network import Network
 from podium.config.objectives import TaskObjectives
 from podium.config.pool import Pool
-from podium.config.reading import configured_file, default_home, is_loopback, load, prepare_home, reread
+from podium.config.reading import configured_file, is_loopback, load, prepare_home, reread
 from podium.config.rules import RuleEntry
 from podium.config.schema import json_schema
 from podium.config.telemetry import Logging, Telemetry
@@ -27,6 +27,7 @@ from podium.config.values import (
     Timeouts,
 )
 from podium.config.webhooks import WebhookEntry, read_secret
+from podium.home import default_home
 
 __all__ = [
     "AutoSwap",

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,12 @@ from podium.config.schema import Problem, bare, decode, hints, nearest, scalar
 from podium.config.values import SOURCES, Config, ModelEntry, Server, Settings
 from podium.config.webhooks import webhook_problems
 from podium.errors import ConfigError, InvalidRequest
+from podium.home import default_home
 
 FILE_NAME = "podium.toml"
 PREFIX = "PODIUM_"
 _VARIABLE = "environment "
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")
-
-
-def default_home(environ: Mapping[str, str] | None = None) -> Path:
-    """``PODIUM_HOME``, else the platform's user data directory."""
-    environ = os.environ if environ is None else environ
-    if given := environ.get("PODIUM_HOME"):
-        return Path(given).expanduser().absolute()
-    import platformdirs  # noqa: PLC0415 - keeps `podium --help` fast
-
-    return platformdirs.user_data_path("podium", appauthor=False)
 
 
 def prepare_home(home: Path) -> Path:
@@ -84,8 +75,9 @@ def load(
             _put(table, tuple(dotted.split(".")), value)
             origins[tuple(dotted.split("."))] = "command line"
     settings = decode(Settings, table, (), problems)
-    if settings is not None:
-        problems += _check(settings)
+    readable = settings if settings is not None else decode(Settings, _readable(table, problems), (), [])
+    if readable is not None:
+        problems += _check(readable)
     if problems or settings is None:
         said = [_located(problem, name, text, origins) for problem in problems]
         raise ConfigError("\n".join(said), details={"problems": said})
@@ -95,6 +87,18 @@ def load(
     return Config(
         home=where, file=path, text=text, environment=_won(origins), overrides=dict(overrides or {}), **sections
     )
+
+
+def _readable(table: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """``table`` without the sections that hold a problem, or without the entry where a section has names in it."""
+    rest = dict(table)
+    for path in (problem.path for problem in problems if problem.path):
+        section = rest.get(path[0])
+        if len(path) == 1 or path[0] in FIXED or not isinstance(section, dict):
+            rest.pop(path[0], None)
+        else:
+            rest[path[0]] = {name: entry for name, entry in section.items() if name != path[1]}
+    return rest
 
 
 def _won(origins: Mapping[tuple[str, ...], str]) -> tuple[str, ...]:

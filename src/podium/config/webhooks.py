@@ -9,16 +9,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 from podium.core.event_kinds import check_patterns
 from podium.core.secret_reference import ENV, FILE, SEALED, parse_reference
 from podium.errors import ConfigError, InvalidRequest
-from podium.ports import Secrets
 from podium.services.redaction import MASKER
 from podium.transport.addresses import check_target
+
+if TYPE_CHECKING:
+    from podium.ports import Secrets
 
 _MOST_BYTES = 4096
 _OTHERS = 0o007
