@@ -112,7 +112,8 @@ def test_a_model_entry_names_its_provider(tmp_path, entry, provider, location, s
         ("[server]\nhost = 'example.org'\nauth = 'off'\n", ":2: server.host: 'example.org' is not a loopback address"),
         ("[pool]\nzzz = 1\n", ":2: pool.zzz: unknown key 'zzz'; valid keys: balancing"),
         ("pool = 3\n", ":1: pool: expected a table, got int"),
-        ("[tasks.a]\npreference = 'quick'\n", ":2: tasks.a.preference: Invalid enum value 'quick'"),
+        ("[tasks.a]\npreference = 'quick'\n", ":2: tasks.a.preference: Invalid enum value 'quick'; choose balanced, fast,"),
+        ("[server]\nauth = 'on'\n", ":2: server.auth: Invalid enum value 'on'; choose auto, required, off"),
         ("[tasks.a]\nbinding = 'smol'\n", ":2: tasks.a.binding: 'smol' is not of the form name@version"),
         (
             "[models.m]\n",
@@ -136,6 +137,13 @@ def test_a_problem_names_file_line_key_and_remedy(tmp_path, text, said):
 
 def test_all_problems_are_reported_at_once(tmp_path):
     assert len(problems(tmp_path, "[server]\nprot = 1\nport = 'x'\n[pool]\nqueue_limit = 0\n")) == 3
+    text = (
+        "[server]\nprot = 1\n[limits.user]\nrequests = 'often'\n[limits.boss]\nrequests = '1/min'\n"
+        "[budgets.b]\nscope = 'task'\nsubject = 'code'\nunit = 'tokens'\nlimit = -1\n[models.m]\nggfu = 'x'\n"
+    )
+    said = "\n".join(problems(tmp_path, text))
+    assert [line.split(": ")[0].rsplit(":", 1)[1] for line in said.splitlines()] == ["2", "13", "11", "4", "5"]
+    assert "models.m: give" not in said, "what follows from another problem is not told"
 
 
 def test_broken_toml_is_reported_with_its_line(tmp_path):

@@ -226,6 +226,18 @@ def test_config_check_names_the_problem_and_config_schema_is_json(podium, home):
     assert "podium.toml" in podium("config", "check")[1]
 
 
+def test_config_check_looks_into_the_files_of_tls_as_the_start_does(podium, home):
+    (home / "podium.toml").write_text("[server]\ntls_certificate = 'cert.pem'\ntls_key = 'key.pem'\n")
+    (home / "cert.pem").write_text("nothing")
+    (home / "key.pem").touch(mode=0o644)
+    code, _, err = podium("config", "check")
+    assert (code, f"podium.toml:3: server.tls_key: {home / 'key.pem'} is empty" in err) == (1, True), err
+    (home / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    assert f"podium.toml:3: server.tls_key: {home / 'key.pem'} can be read by every user" in podium("config", "check")[2]
+    (home / "key.pem").chmod(0o600)
+    assert "podium.toml:2: server.tls_certificate: " in podium("config", "check")[2]
+
+
 def test_doctor_says_what_to_do_next(podium):
     found = ok(podium, "doctor")
     assert found["host"]["cores_logical"] == os.cpu_count()

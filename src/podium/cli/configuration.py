@@ -59,6 +59,9 @@ def _advised(found: Config) -> tuple[list[str], list[str]]:
     from importlib.metadata import entry_points  # noqa: PLC0415 - same
 
     from podium.config.advice import Known, advice, located  # noqa: PLC0415 - same
+    from podium.config.schema import Problem  # noqa: PLC0415 - same
+    from podium.runtime.exposure import tls_files  # noqa: PLC0415 - same
+    from podium.server.tls import Tls  # noqa: PLC0415 - same
     from podium.store.recorded_names import recorded_names  # noqa: PLC0415 - same
 
     names = recorded_names(found.database)
@@ -66,8 +69,16 @@ def _advised(found: Config) -> tuple[list[str], list[str]]:
     installed = {point.name for point in entry_points(group="podium.providers")}
     known = dataclasses.replace(known, providers=known.providers | installed)
     said = advice(found, known, os.environ)
+    problems = list(said.problems)
+    files = tls_files(found)
+    if files is not None:
+        try:
+            Tls(files)
+        except ConfigError as error:
+            which = "tls_key" if error.message.startswith(str(files.key)) else "tls_certificate"
+            problems.append(Problem(("server", which), error.message))
     return (
-        [located(one, found) for one in said.problems],
+        [located(one, found) for one in problems],
         [located(one, found, "warning: ") for one in said.warnings],
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -63,8 +64,20 @@ def convert(value: object, annotation: Any, path: Path, problems: list[Problem])
     try:
         return msgspec.convert(value, annotation, strict=True)
     except msgspec.ValidationError as error:
-        problems.append(Problem(path, f"{error}".replace(" - at `$", " in `" + path[-1])))
+        said = f"{error}".replace(" - at `$", " in `" + path[-1])
+        if said.startswith("Invalid enum value"):
+            said += f"; choose {', '.join(_choices(annotation))}"
+        problems.append(Problem(path, said))
         return None
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The words that an enumeration somewhere in a type allows."""
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return [str(one.value) for one in annotation]
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(one) for one in typing.get_args(annotation)]
+    return [word for part in typing.get_args(annotation) for word in _choices(part)]
 
 
 def decode(cls: type[T], table: object, path: Path, problems: list[Problem]) -> T | None:
