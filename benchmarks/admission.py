@@ -5,9 +5,9 @@
 
 ``--parts`` runs the code of the gateway in a loop (real store, real keys) and prints CPU per request. ``--whole`` runs four
 real gateways, from one that is open to one with keys, limits and a budget for each key, and prints CPU per request of
-each, one window after the other. ``--refused`` sends requests that are refused, by guessed keys and by a limit, beside
-accepted ones, and prints how much slower those get; "generator" is the same load sent elsewhere, so that what the machine
-itself loses is seen. Without any of the three all are run. Medians over rounds; Linux, gcc, two CPUs (see data_plane.py).
+each, one window after the other. ``--refused`` (refusing.py) floods a gateway with requests that it refuses, by keys and by
+limits, beside accepted ones. Without any of the three all are run. Medians over rounds; Linux, gcc, two CPUs (see
+data_plane.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from budgets import BODY, OUTCOME, VERSION, budget
@@ -42,13 +41,13 @@ from podium.services.limiting import Limiter
 from podium.store import open_store
 from podium.store.sqlite import SqliteStore
 from processes import Process, cpu_s, free_port
+from refusing import CHAT, refused
 
 HERE = Path(__file__).resolve().parent
 LOAD_CPU, GATEWAY_CPU = 0, 1
 AMPLE = read_limits("1000M/min", "1000M/min", 10_000)
 FILE_LIMITS = '[limits.user]\nrequests = "1000M/min"\ntokens = "1000M/min"\nconcurrency = 10000\n'
 FILE_BUDGET = '[budgets.each]\nscope = "key"\nsubject = "*"\nunit = "tokens"\nlimit = 1e14\nperiod = "day"\n'
-CHAT = "/v1/chat/completions"
 
 
 # ------------------------------------------------------------ the parts, in a loop
@@ -162,8 +161,11 @@ class Ground:
         self.started = [Process("mock", f"{folder}/mock {self.upstream}", LOAD_CPU, folder)]
         self.started[0].wait_listening(self.upstream, 5)
 
-    def gateway(self, name: str, file: str, keys: int, limits: str = "") -> tuple[Process, int, Path]:
-        """One with that configuration and that many keys: its process, its port, the file of its keys."""
+    def gateway(self, name: str, file: str, keys: int, limits: str = "", spent: int = 1) -> tuple[Process, int, Path]:
+        """One with that configuration and that many keys: its process, its port, the file of its keys.
+
+        ``limits`` are those of ``spent`` keys more, listed in ``spent.txt`` beside it.
+        """
         home = self.folder / name
         home.mkdir(mode=0o700)
         models = [f'[models.{one}]\nurl = "http://127.0.0.1:{self.upstream}/v1"\nremote = "{one}"' for one in MODELS]
@@ -171,8 +173,8 @@ class Ground:
         listed = home / "keys.txt"
         listed.write_text("".join(f"{one}\n" for one in asyncio.run(make_keys(home, keys))) if keys else "none\n")
         if limits:
-            spent = asyncio.run(make_keys(home, 1, limits))
-            (home / "spent.txt").write_text(f"{spent[0]}\n")
+            made = asyncio.run(make_keys(home, spent, limits))
+            (home / "spent.txt").write_text("".join(f"{one}\n" for one in made))
         port = free_port()
         command = f"{sys.executable} -m podium serve --port {port}"
         process = Process(name, command, GATEWAY_CPU, self.folder, {"PODIUM_HOME": str(home), "PYTHONPATH": SOURCE})
@@ -241,47 +243,6 @@ def whole(ground: Ground, keys: int, rounds: int) -> dict[str, float]:
     return made
 
 
-def refused(ground: Ground, keys: int, rounds: int, seconds: float = 2.0) -> list[dict]:
-    """Accepted traffic beside refused traffic of several rates: medians of its latency, and what was really refused."""
-    _, port, good = ground.gateway("refusing", FILE_LIMITS + FILE_BUDGET, keys, limits="1/day none none")
-    spent = good.with_name("spent.txt")
-    ground.load(port, spent, 1, 0.2)
-    guessed = good.with_name("guessed.txt")
-    guessed.write_text("".join(f"{line[:20]}{number:032x}\n" for number, line in enumerate(good.read_text().split())))
-    beside: dict[str, Callable[[float], subprocess.Popen[str] | None]] = {
-        "nothing": lambda rps: None,
-        "generator": lambda rps: ground.begin(ground.upstream, good, 32, seconds + 0.4, "mock", rps),
-        "guessed keys": lambda rps: ground.begin(port, guessed, 32, seconds + 0.4, "mock", rps),
-        "over the limit": lambda rps: ground.begin(port, spent, 32, seconds + 0.4, "mock", rps),
-    }
-    rows: dict[tuple[str, str, float], list[dict]] = {}
-    for model, rate in (("mock-d20", 200.0), ("mock", 200.0)):
-        for _ in range(rounds):
-            for name, start in beside.items():
-                for rps in (1_000.0, 5_000.0, 10_000.0) if name != "nothing" else (0.0,):
-                    other = start(rps)
-                    time.sleep(0.2)
-                    row = ground.load(port, good, 16, seconds, model, rate)
-                    assert not row["bad_status"], row
-                    row["beside"] = ended(other)["rps"] if other is not None else 0.0
-                    rows.setdefault((model, name, rps), []).append(row)
-    made = []
-    for (model, name, rps), seen in rows.items():
-        calm = rows[model, "nothing", 0.0]
-        row = {"model": model, "beside": name, "asked_rps": rps, "reached_rps": middle(seen, "beside")}
-        for quantile in ("p50", "p99"):
-            row[f"{quantile}_ms"] = statistics.median(one["latency"][quantile] for one in seen) / 1000
-            quiet = statistics.median(one["latency"][quantile] for one in calm) / 1000
-            row[f"{quantile}_slower"] = row[f"{quantile}_ms"] / quiet - 1
-        made.append({**row, "accepted_rps": middle(seen, "rps")})
-    return made
-
-
-def middle(rows: list[dict], name: str) -> float:
-    """Median of a figure."""
-    return statistics.median(row[name] for row in rows)
-
-
 def run(folder: Path, wanted: set[str], keys: int, rounds: int) -> dict[str, object]:
     """What is wanted, by name."""
     found: dict[str, object] = {}
@@ -294,7 +255,7 @@ def run(folder: Path, wanted: set[str], keys: int, rounds: int) -> dict[str, obj
             if "whole" in wanted:
                 found["whole"] = whole(ground, keys, rounds)
             if "refused" in wanted:
-                found["refused"] = refused(ground, keys, rounds)
+                found["refused"] = refused(ground, FILE_LIMITS + FILE_BUDGET, keys, rounds, LOAD_CPU)
         finally:
             ground.stop()
     return found

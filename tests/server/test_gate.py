@@ -227,6 +227,13 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"sockname": ("127.0.0.1", 1), "peername": ("127.0.0.1", 2)})
         self.sent = b""
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def write(self, data) -> None:
         self.sent += data
@@ -291,9 +298,23 @@ async def test_a_client_that_leaves_while_it_waits_costs_nothing_more(plane: Pla
     writer.write(request(b"bad") * (FREE + 1))
     await eventually(lambda: plane.gate.patience.waiting == 1)
     writer.transport.abort()
-    await eventually(lambda: plane.server.connections == 0)
     plane.clock.on(MOST_S)
+    await eventually(lambda: plane.server.connections == 0)
     assert plane.gate.patience.waiting == 0
+
+
+async def test_a_connection_that_waits_is_not_read_from_and_one_that_is_served_is(plane: Plane) -> None:
+    good = await plane.key()
+    wire = Wire()
+    end = plane.server._connect()
+    end.connection_made(wire)
+    end.data_received(request(b"bad") * (FREE + 1) + request(good, path=b"/v1/hold"))
+    assert (plane.gate.patience.waiting, wire.reading) == (1, False)
+    plane.clock.on(MOST_S)
+    assert (plane.gate.patience.waiting, wire.reading) == (0, True)  # so that its leaving is seen
+    plane.release.set()
+    await eventually(lambda: b"200 OK" in wire.sent)
+    end.connection_lost(None)
 
 
 async def test_refusals_of_the_other_plane_wait_too(patient: Plane) -> None:

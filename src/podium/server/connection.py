@@ -223,9 +223,12 @@ class HttpProtocol(asyncio.Protocol):
             wait_s = gate.wait_s(exchange)
             if wait_s:
                 gate.hold(self, wait_s)
+                self._read(False)  # what it sends meanwhile costs nothing; that it left is seen afterwards
                 return False
             return self._turn_away(exchange, refused)
         self._task = self._loop.create_task(self._serve(exchange))
+        if not self._reading and self._held_bytes <= HELD_BYTES:
+            self._read(True)
         return False
 
     def reconsider(self) -> None:
@@ -236,6 +239,7 @@ class HttpProtocol(asyncio.Protocol):
         refused = gate.enter(exchange)
         if refused is None:
             self._task = self._loop.create_task(self._serve(exchange))
+            self._read(self._held_bytes <= HELD_BYTES)
         elif self._turn_away(exchange, refused):
             self._turn()
 
