@@ -130,7 +130,7 @@ async def test_rotation_keeps_the_rights_and_lets_the_old_key_work_for_a_while(r
     assert rig.keys.principal(new).tasks == rig.keys.principal(old).tasks == {"code"}
     assert fresh.expires_at == rig.clock.at + 1000
     rig.clock.at += 10
-    with pytest.raises(Unauthenticated, match="expired"):
+    with pytest.raises(Unauthenticated, match=f"replaced by {fresh.id} and has expired; use that one"):
         rig.keys.principal(old)
     rig.keys.principal(new)
     with pytest.raises(Conflict, match=f"replaced by {fresh.id}"):

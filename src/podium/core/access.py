@@ -111,5 +111,7 @@ def usable(key: ApiKey, now: float) -> None:
     """Raises ``Unauthenticated`` for a key that is revoked or past its time; says which, as its holder has proven it."""
     if key.revoked_at is not None:
         raise Unauthenticated(f"the key {key.id} was revoked; ask for a new one")
+    if key.expires_at is not None and now >= key.expires_at and key.replaced_by is not None:
+        raise Unauthenticated(f"the key {key.id} was replaced by {key.replaced_by} and has expired; use that one")
     if key.expires_at is not None and now >= key.expires_at:
         raise Unauthenticated(f"the key {key.id} has expired; ask for a new one: podium keys rotate {key.id}")
