@@ -32,6 +32,7 @@ SEEN_ALREADY = {"rolled-back", "costs-by-key"}
 """The same page as one before, in another state: of these only the colours are looked at, and in light alone."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+NARROWEST_STEP = "Math.min(...[...document.querySelectorAll('ol.ramp li')].map((one) => one.offsetWidth))"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 MOST_BYTES = 300_000  # when it is painted is measured by benchmarks/pages.py
 
@@ -119,15 +120,13 @@ def test_each_page_is_light_accessible_and_fits_in_both_colours_and_on_a_phone(r
 
 def test_a_ramp_of_many_steps_fits_on_a_narrow_phone(rig: Rig, admin: Watched):
     found = rig.site.roll_out("small-steps", start_share=0.05, step_share=0.05, step_s=3600.0, validate=False)
-    admin.page.set_viewport_size({"width": 320, "height": 640})
+    page = admin.page
+    page.set_viewport_size({"width": 320, "height": 640})
     for path in (f"/rollouts/{found}", "/rollouts"):
-        page = admin.go(path)
+        admin.go(path)
         expect(page.locator("ol.ramp li").last).to_be_visible()
         until(lambda: page.evaluate(FITS), 5)
-        assert (
-            page.evaluate("Math.min(...[...document.querySelectorAll('ol.ramp li')].map((one) => one.offsetWidth))")
-            >= 30
-        )
+        assert page.evaluate(NARROWEST_STEP) >= 30
 
 
 def test_a_rollout_is_watched_from_its_first_answers_to_its_end(rig: Rig, admin: Watched):
