@@ -112,7 +112,10 @@ def test_a_model_entry_names_its_provider(tmp_path, entry, provider, location, s
         ("[server]\nhost = 'example.org'\nauth = 'off'\n", ":2: server.host: 'example.org' is not a loopback address"),
         ("[pool]\nzzz = 1\n", ":2: pool.zzz: unknown key 'zzz'; valid keys: balancing"),
         ("pool = 3\n", ":1: pool: expected a table, got int"),
-        ("[tasks.a]\npreference = 'quick'\n", ":2: tasks.a.preference: Invalid enum value 'quick'; choose balanced, fast,"),
+        (
+            "[tasks.a]\npreference = 'quick'\n",
+            ":2: tasks.a.preference: Invalid enum value 'quick'; choose balanced, fast,",
+        ),
         ("[server]\nauth = 'on'\n", ":2: server.auth: Invalid enum value 'on'; choose auto, required, off"),
         ("[tasks.a]\nbinding = 'smol'\n", ":2: tasks.a.binding: 'smol' is not of the form name@version"),
         (

@@ -240,6 +240,12 @@ def test_every_setting_has_a_row_with_its_default(heading, cls):
             assert rows[entry.name] == f"`{json.dumps(entry.default)}`", entry.name
 
 
+def test_the_readme_leads_to_every_page():
+    linked = set(re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert [name for page in (ROOT / "docs").glob("*.md") if (name := f"docs/{page.name}") not in linked] == []
+    assert "SECURITY.md" in linked
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):

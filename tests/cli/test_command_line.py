@@ -233,7 +233,9 @@ def test_config_check_looks_into_the_files_of_tls_as_the_start_does(podium, home
     code, _, err = podium("config", "check")
     assert (code, f"podium.toml:3: server.tls_key: {home / 'key.pem'} is empty" in err) == (1, True), err
     (home / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    assert f"podium.toml:3: server.tls_key: {home / 'key.pem'} can be read by every user" in podium("config", "check")[2]
+    assert (
+        f"podium.toml:3: server.tls_key: {home / 'key.pem'} can be read by every user" in podium("config", "check")[2]
+    )
     (home / "key.pem").chmod(0o600)
     assert "podium.toml:2: server.tls_certificate: " in podium("config", "check")[2]
 
