@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,10 @@ from podium.cli import output
 from podium.cli.session import AsJson, ask
 from podium.errors import InvalidRequest
 
+if TYPE_CHECKING:
+    from podium.client import Podium
+
+TICK_S = 5.0
 Ref = Annotated[str, typer.Argument(metavar="REF", help="name@version, name or alias.")]
 
 
@@ -49,12 +54,27 @@ def load(ref: Ref, as_json: AsJson = False) -> None:
 
 
 def unload(ref: Ref, as_json: AsJson = False) -> None:
-    """Let its requests finish, then stop it."""
-    done = ask(lambda podium: podium.unload_model(ref), embed=False)
+    """Let its requests finish, then stop it; a load that only an order waits for is called off."""
+    done = ask(lambda podium: _unload(podium, ref), embed=False)
     if as_json:
         output.emit_json(done)
     else:
         output.say(f"{done['ref']} is unloaded")
+
+
+async def _unload(podium: Podium, ref: str) -> dict[str, Any]:
+    """Unload, and say every few seconds what that waits for."""
+    work = asyncio.create_task(podium.unload_model(ref))
+    try:
+        while not (await asyncio.wait({work}, timeout=TICK_S))[0]:
+            states = [one for one in await podium.instances() if ref in (one["ref"], one["ref"].partition("@")[0])]
+            said = ", ".join(f"{one['ref']} is {one['state']}, {one['active']} requests in work" for one in states)
+            lines = [one for one in await podium.queues() if one["ref"] in {one["ref"] for one in states}]
+            said += "".join(f"; {one['waiting']} in line, which are answered first" for one in lines)
+            output.note(f"waiting: {said or ref}")
+        return work.result()
+    finally:
+        work.cancel()
 
 
 def pin(

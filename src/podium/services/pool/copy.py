@@ -20,7 +20,7 @@ class Copy:
 
     __slots__ = (
         "active", "breaker", "device", "drained", "ended", "evicted", "facts", "id", "idle", "instance", "last_sign", "last_used",
-        "limit", "load_started", "loaded_at", "places", "probe_at", "probe_failures", "probing", "ready_at",
+        "limit", "load_started", "loaded_at", "loading", "places", "probe_at", "probe_failures", "probing", "ready_at",
         "reserved_bytes", "served", "settled", "sick", "slot", "state", "stopping", "troubled", "warmed",
     )  # fmt: skip
 
@@ -33,6 +33,8 @@ class Copy:
         self.state = InstanceState.LOADING
         self.instance: Instance | None = None
         self.load_started = now
+        self.loading: asyncio.Task[object] | None = None
+        """Its load, while that is under way."""
         self.ready_at = 0.0
         self.loaded_at: float | None = None
         """Unix seconds."""

@@ -54,7 +54,7 @@ class Loader:
         copy.evicted = evicted
         slot.blocked = None
         self._state.emit("instance.loading", slot.ref, instance=copy.id, device=device)
-        self._state.spawn(self._load(copy))
+        copy.loading = self._state.spawn(self._load(copy))
 
     async def _load(self, copy: Copy) -> None:
         slot, state = copy.slot, self._state
@@ -108,13 +108,29 @@ class Loader:
             slot.retry_at = 0.0
         self._gone(copy, InstanceState.FAILED)
         self._state.emit("instance.failed", slot.ref, instance=copy.id, error=error.message[:300])
-        for ref in copy.evicted:  # what had to go for nothing comes back, if there is still room for it
-            other = self._state.slots.get(ref)
-            if other is not None and not other.live() and not other.resting:
-                other.wish = True
+        self._restore(copy)
         if not slot.live():
             self._failed(slot, error)
         self._changed()
+
+    async def cancel(self, copy: Copy, reason: str) -> bool:
+        """Call off a load that nobody waits for; returns when what it began is gone. False when it had ended before."""
+        if copy.loading is None or not copy.loading.cancel():
+            return False
+        await asyncio.wait({copy.loading})
+        if copy.state is not InstanceState.STOPPED:
+            return False
+        self._state.emit("instance.stopped", copy.slot.ref, instance=copy.id, reason=reason)
+        self._restore(copy)
+        self._changed()
+        return True
+
+    def _restore(self, copy: Copy) -> None:
+        """What had to go for nothing comes back, if there is still room for it."""
+        for ref in copy.evicted:
+            other = self._state.slots.get(ref)
+            if other is not None and not other.live() and not other.resting:
+                other.wish = True
 
     def _gone(self, copy: Copy, state: InstanceState) -> None:
         copy.state = state

@@ -18,7 +18,7 @@ from podium.domain.model import ModelVersion
 from podium.domain.request import Ticket
 from podium.errors import Overloaded, PodiumError, ProviderTimeout
 from podium.ports import Clock, Provider
-from podium.services.pool import refusing, verdict, views
+from podium.services.pool import refusing, unloading, verdict, views
 from podium.services.pool.copy import Copy
 from podium.services.pool.health import Monitor
 from podium.services.pool.lease import Lease
@@ -345,7 +345,7 @@ class Pool:
             if any(copy.warmed for copy in slot.ready):
                 return 0.0
             slot.retry_at = 0.0  # an order overrides the pause after a failed load
-        lease = await self.lease(version, max(timeout_s, self._state.load_limit(version)))
+        lease = await self.lease(version, max(timeout_s, self._state.load_limit(version)), unloading.ORDER)
         try:
             async with asyncio.timeout(timeout_s):
                 await lease.instance.health()
@@ -359,24 +359,13 @@ class Pool:
         return self._clock.monotonic() - started
 
     async def unload(self, ref: str, *, reason: str = "ordered") -> bool:
-        """Drain and stop all copies; requests in flight finish first. False when it was not loaded."""
+        """Drain and stop all copies; requests in flight and in line finish first, a load for nobody is called off. False
+        when it was not loaded.
+        """
         slot = self._slots.get(ref)
         if slot is None:
             return False
-        slot.wish = False
-        slot.scaled = 0
-        slot.resting = True
-        stopping = []
-        for copy in list(slot.copies):
-            if copy.state is InstanceState.LOADING:
-                await copy.settled.wait()
-            if copy.state is InstanceState.READY:
-                stopping.append(self._loader.drain(copy, reason))
-            elif copy.state is InstanceState.DRAINING and copy.drained is not None:
-                stopping.append(copy.drained)
-        if stopping:
-            await asyncio.wait(stopping)
-        return bool(stopping)
+        return await unloading.unload(slot, self._loader, reason)
 
     def forget(self, ref: str) -> None:
         """Drop the slot of a version that is gone, if it is not loaded."""

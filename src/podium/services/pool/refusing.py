@@ -7,7 +7,7 @@ import asyncio
 from podium.core.waiting import retry_after_s
 from podium.errors import LoadFailed, Overloaded, PodiumError, ProviderUnreachable
 from podium.services.pool.lease import Lease
-from podium.services.pool.slot import CRASHES_TOLERATED, Slot
+from podium.services.pool.slot import CRASHES_TOLERATED, Slot, Waiter
 
 SHUTTING_DOWN = "the gateway is shutting down"
 
@@ -45,10 +45,15 @@ def failing(slot: Slot, now: float) -> ProviderUnreachable | None:
 def dismiss(slot: Slot, error: PodiumError) -> None:
     """Tell everybody in line."""
     for waiter in slot.waiters():
-        slot.queue.discard(waiter)
-        if not waiter.future.done():
-            waiter.future.set_exception(error)
-            waiter.future.add_done_callback(_heard)
+        tell(slot, waiter, error)
+
+
+def tell(slot: Slot, waiter: Waiter, error: PodiumError) -> None:
+    """Take one out of the line, with the reason."""
+    slot.queue.discard(waiter)
+    if not waiter.future.done():
+        waiter.future.set_exception(error)
+        waiter.future.add_done_callback(_heard)
 
 
 def _heard(future: asyncio.Future[Lease]) -> None:
