@@ -66,6 +66,7 @@ BROKEN = {
     Code.ROWS_DROPPED: replace(WELL, dropped=5, recording_error="disk full"),
     Code.RECORDING_BEHIND: replace(WELL, recording_error="disk full"),
     Code.TASKS_FLOODED: replace(WELL, tasks=8_000),
+    Code.TIMEZONE_UNKNOWN: replace(WELL, zoneless=("budget b: this machine does not know its time zone",)),
 }
 
 

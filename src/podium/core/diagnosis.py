@@ -61,6 +61,8 @@ class SystemFacts:
     recording_error: str | None
     tasks: int
     most_tasks: int
+    zoneless: tuple[str, ...] = ()
+    """What is on record with a time zone that this machine does not know any more, and what that means, in words."""
 
 
 def diagnose_task(facts: TaskFacts, now: float) -> tuple[Finding, ...]:
@@ -230,6 +232,13 @@ def _system(facts: SystemFacts) -> Iterator[Finding]:
             severity=Severity.PROBLEM,
             says=f"recording is behind: {facts.recording_error}",
             do="free disk space; what waits is written as soon as that is possible",
+        )
+    for says in facts.zoneless:
+        yield Finding(
+            code=Code.TIMEZONE_UNKNOWN,
+            severity=Severity.PROBLEM,
+            says=says,
+            do="install the zone (the system's tzdata, or `pip install -U tzdata`) and restart, or make it anew in another zone",
         )
     if facts.tasks >= FLOODED * facts.most_tasks:
         yield Finding(

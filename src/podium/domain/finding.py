@@ -35,6 +35,7 @@ class Code(StrEnum):
     ROWS_DROPPED = "rows_dropped"
     RECORDING_BEHIND = "recording_behind"
     TASKS_FLOODED = "tasks_flooded"
+    TIMEZONE_UNKNOWN = "timezone_unknown"
     ROLLOUT_STARVED = "rollout_starved"
     ROLLOUT_PASSED_BY = "rollout_passed_by"
     JUDGING_SILENT = "judging_silent"

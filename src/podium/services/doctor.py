@@ -5,7 +5,7 @@ Looks at the busiest tasks only, so that a hostile client with thousands of task
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from podium.core.diagnosis import ENOUGH, SystemFacts, TaskFacts, diagnose_system, diagnose_task
@@ -16,6 +16,7 @@ from podium.domain.evidence import Evidence
 from podium.domain.finding import Finding
 from podium.domain.task import TaskSpec
 from podium.errors import PodiumError
+from podium.services.openings import lost_zone
 from podium.services.plane import Services
 from podium.services.tasks import MAX_TASKS
 
@@ -96,7 +97,20 @@ def _system(services: Services) -> SystemFacts:
         recording_error=recording.last_error,
         tasks=len(services.tasks.specs()),
         most_tasks=MAX_TASKS,
+        zoneless=(*_lost_budgets(services), *_lost_schedules(services)),
     )
+
+
+def _lost_budgets(services: Services) -> Iterator[str]:
+    for name, budget in services.budgeting.ledger.budgets.items():
+        if lost := lost_zone(budget.timezone):
+            yield f"budget {name}: {lost}; its days, weeks and months begin in UTC meanwhile"
+
+
+def _lost_schedules(services: Services) -> Iterator[str]:
+    for schedule_id, trouble in services.schedules.troubles.items():
+        if "time zone" in trouble:
+            yield f"schedule {schedule_id}: {trouble}"
 
 
 def _requests(row: Mapping[str, Evidence]) -> int:

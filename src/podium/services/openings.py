@@ -41,6 +41,23 @@ def zone(name: str) -> tzinfo:
         ) from None
 
 
+def kept_zone(name: str) -> tzinfo:
+    """The zone of something that is on record: UTC when this machine does not know it any more."""
+    try:
+        return zone(name)
+    except InvalidRequest:
+        return UTC
+
+
+def lost_zone(name: str) -> str | None:
+    """What is wrong with the zone of something on record; ``None`` when it is known."""
+    try:
+        zone(name)
+    except InvalidRequest:
+        return f"this machine does not know its time zone {name[:64]!r} any more"
+    return None
+
+
 def duration(value: str | float) -> float:
     """Seconds from a number of them or from text such as ``90m`` or ``1h30m``. Raises ``InvalidRequest``."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -67,8 +84,8 @@ def point(text: str, timezone: str) -> float:
 
 
 def shown(at: float, timezone: str) -> str:
-    """A Unix time as people of that zone write it."""
-    return datetime.fromtimestamp(at, zone(timezone)).isoformat(sep=" ", timespec="minutes")
+    """A Unix time as people of that zone write it, with its offset; in UTC when the zone is not known any more."""
+    return datetime.fromtimestamp(at, kept_zone(timezone)).isoformat(sep=" ", timespec="minutes")
 
 
 def of_window(window: Window) -> Callable[[float], Iterator[Opening]]:

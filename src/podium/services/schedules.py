@@ -69,6 +69,8 @@ class Schedules:
         self._changing = asyncio.Lock()
         """Held while a schedule changes its state, so that nothing acts on what it was before."""
         self._closed = False
+        self.troubles: dict[str, str] = {}
+        """Why a schedule cannot be looked after at present, by its id."""
 
     # ------------------------------------------------------------ orders
 
@@ -161,6 +163,8 @@ class Schedules:
         """The next openings of one that waits, the one it waits for first."""
         if schedule.opening is None or not schedule.open:
             return ()
+        if openings.lost_zone(schedule.timezone):
+            return (schedule.opening,)
         later = openings.coming(self._openings(schedule), schedule.opening.opens_at, count - 1)
         return (schedule.opening, *(later if schedule.repeat or schedule.window is not None else ()))[:count]
 
@@ -203,14 +207,19 @@ class Schedules:
                     schedule = self._open.get(schedule_id)
                     if schedule is not None and not self._closed:
                         await self._look(schedule, unseen)
+                self.troubles.pop(schedule_id, None)
             except PodiumError as error:
-                _log.warning("a schedule could not be looked after", schedule=schedule_id, error=error.message)
+                if self.troubles.get(schedule_id) != error.message:
+                    _log.warning("a schedule could not be looked after", schedule=schedule_id, error=error.message)
+                self.troubles[schedule_id] = error.message
 
     async def _look(self, schedule: Schedule, unseen: str) -> None:
         now = self._clock.now()
         if schedule.state is ScheduleState.RUNNING and schedule.id not in self._runs:
             await self._take_up(schedule)
             return
+        if schedule.moment is None and (lost := openings.lost_zone(schedule.timezone)):
+            raise InvalidRequest(f"it does not run: {lost}")
         match rules.due(schedule, now):
             case Due.NOW:
                 if not await self._disturbs(schedule, now):
@@ -362,6 +371,7 @@ class Schedules:
             self._open[schedule.id] = schedule
         else:
             self._open.pop(schedule.id, None)
+            self.troubles.pop(schedule.id, None)
             self._looked.pop(schedule.id, None)
         self._publish(event)
 

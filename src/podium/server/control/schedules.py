@@ -169,7 +169,7 @@ def _view(services: Services, one: Schedule) -> views.Json:
         "id": one.id,
         "state": one.state,
         "ok": one.state not in (ScheduleState.FAILED, ScheduleState.MISSED),
-        "says": one.says,
+        "says": services.schedules.troubles.get(one.id, one.says),
         "swaps": [asdict(swap) for swap in one.swaps],
         "mode": "immediate" if one.gradual is None else "gradual",
         "when": _when(one),

@@ -39,7 +39,7 @@ from podium.ports import BudgetStore, Clock
 from podium.services.budgeting.estimates import Estimates, spent_of, used_of, used_of_answer
 from podium.services.budgeting.ledger import Ledger, fitting
 from podium.services.budgeting.words import event, refused
-from podium.services.openings import zone
+from podium.services.openings import kept_zone, zone
 
 ASKED = frozenset({Cause.REQUEST, Cause.RETRY, Cause.CANARY})
 """What counts for the task of a client's request."""
@@ -238,7 +238,7 @@ class Budgeting:
                 self._told.clear()
             self._told.add(place)
             self._emit(event("budget.refused", account, now, why=why.value))
-        return refused(account, why, need, zone(account.budget.timezone), now)
+        return refused(account, why, need, kept_zone(account.budget.timezone), now)
 
     # ------------------------------------------------------------ budgets
 
@@ -335,7 +335,7 @@ class Budgeting:
         of_file = tuple(declared)
         for budget in await self._store.budgets():
             if budget.name not in {one.name for one in of_file}:
-                await self._begin(budget, zone(budget.timezone), kept)
+                await self._begin(budget, kept_zone(budget.timezone), kept)
         await self.declare(of_file, kept)
         known = set(self.ledger.budgets)
         self.ledger.forgotten |= {(row.budget, row.subject) for row in kept if row.budget not in known}
