@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 import forking
 from podium.core.access import PUBLIC
+from podium.server.patience import CREDENTIAL
 from server import Server
 
 pytestmark = pytest.mark.requirement("OPS-1")
@@ -152,3 +155,18 @@ def test_metrics_count_what_was_answered_and_are_for_viewers(guarded: Guarded) -
     for name in ("podium_instances", "podium_record_pending_rows", "podium_findings", "podium_feedback_unjoined_total"):
         assert f"# TYPE {name.removesuffix('_total')}" in text.replace("_total ", " "), name
     assert not any(key in text for key in guarded.keys.values())
+
+
+@pytest.mark.requirement("OPS-2")
+def test_bad_keys_in_a_loop_are_refused_ever_later_and_meanwhile_good_keys_are_served(guarded: Guarded) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+    count = int(CREDENTIAL.burst) + 60
+    bad = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer pod_bad\r\nContent-Length: 2\r\n"
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", guarded.server.port), timeout=30) as flood:
+        flood.sendall((bad + b"\r\n{}") * (count - 1) + bad + b"Connection: close\r\n\r\n{}")
+        assert guarded.as_role("user", "POST", "/v1/chat/completions", body).status == 200
+        seen = b"".join(iter(lambda: flood.recv(65536), b""))
+    assert seen.count(b"HTTP/1.1 401 Unauthorized") == count
+    assert len(set(re.findall(rb"x-request-id: (\S+)", seen))) == count
+    assert time.monotonic() - began > 50 / CREDENTIAL.per_s
