@@ -8,6 +8,7 @@ import msgspec
 
 from podium.domain.task import Criteria
 from podium.errors import InvalidRequest
+from podium.server.plain_words import of_msgspec
 
 
 def read_criteria(value: dict[str, Any] | bytes) -> Criteria:
@@ -22,7 +23,7 @@ def read_criteria(value: dict[str, Any] | bytes) -> Criteria:
             raise InvalidRequest(f"unknown criterion {min(unknown)!r}; there are {known}", param="criteria")
         found = msgspec.convert(raw, Criteria)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"criteria: {error}", param="criteria") from None
+        raise InvalidRequest(of_msgspec("criteria", str(error)), param="criteria") from None
     if found.min_quality is not None and not 0 <= found.min_quality <= 1:
         raise InvalidRequest("min_quality must be between 0 and 1", param="criteria.min_quality")
     for name in ("max_latency_ms", "max_memory_mb"):

@@ -41,6 +41,7 @@ from podium.server.control.auditing import Audited
 from podium.server.control.described import truthful
 from podium.server.control.guard import Admitted
 from podium.server.doorman import Doorman
+from podium.server.plain_words import said
 from podium.server.rendering import render_error
 from podium.services.plane import Services
 
@@ -96,7 +97,7 @@ def create_app(services: Services, doorman: Doorman) -> FastAPI:
             return _response(
                 request, InvalidRequest(f"{where}: there is no such field; /openapi.json has them", param=where)
             )
-        return _response(request, InvalidRequest(f"{where or 'body'}: {first['msg']}", param=where or None))
+        return _response(request, InvalidRequest(said(where, first), param=where or None))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
