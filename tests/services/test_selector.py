@@ -89,6 +89,13 @@ def test_a_body_that_surely_exceeds_a_context_drops_that_model_only() -> None:
     with pytest.raises(NoCandidate) as caught:
         selector.choose("t", size=8 * 9_001)
     assert caught.value.code == "context_length_exceeded"
+    assert "about 18,002 tokens long (estimated from its 72,008 bytes; at least 9,001). What to do: shorten" in str(
+        caught.value
+    )
+    assert caught.value.details["dropped"]
+    with pytest.raises(NoCandidate) as pictures:
+        selector.choose("t", needs=frozenset({"vision"}), size=8 * 9_001, criteria=Criteria(min_context=10_000))
+    assert "estimated from" not in str(pictures.value), "the bytes of an image are no tokens"
 
 
 def test_the_bytes_of_an_image_are_not_taken_for_tokens() -> None:

@@ -18,6 +18,9 @@ HARDLY_KNOWN = 0.5
 LISTED = 8
 """How many dropped versions the message itself names; ``details`` always hold all of them."""
 
+BYTES_PER_TOKEN = 4
+"""Of ordinary prose and JSON, in the mean of tokenizers; what a server counts may be half of that or twice."""
+_TO_DO = ". What to do: "
 _ADD = (
     "add one with `podium models add NAME --gguf PATH` (or --ollama, --url, --command), "
     "then `podium models activate NAME@VERSION`"
@@ -88,12 +91,22 @@ def no_candidate(task: str, refs: Sequence[str] | None, checks: Mapping[str, Che
     advice = "; or ".join(dict.fromkeys(_ADVICE[cause] for cause in Cause if any(cause in c.causes for c in serving)))
     if not advice:
         advice = _ADVICE[Cause.LIFECYCLE] if checks else "see `podium models ls` for what is there"
-    message = f"{wanted}: {_list(dropped)}. What to do: {advice}"
+    message = f"{wanted}: {_list(dropped)}{_TO_DO}{advice}"
     if serving and all(check.causes == {Cause.CONTEXT} for check in serving):
         return NoCandidate(message, code="context_length_exceeded", status=400, param="messages", details=details)
     if serving and any(check.causes == {Cause.AVAILABILITY} for check in serving):
         return NoCandidate(message, status=503, retry_after_s=5.0, details=details)
     return NoCandidate(message, details=details)
+
+
+def with_length(error: NoCandidate, size: int, most_bytes_per_token: int) -> NoCandidate:
+    """The same error; of a request that is too long it says how long that is, by its ``size`` in bytes."""
+    if error.code != "context_length_exceeded" or size < most_bytes_per_token:
+        return error
+    about, least = size // BYTES_PER_TOKEN, size // most_bytes_per_token
+    long = f"The request is about {about:,} tokens long (estimated from its {size:,} bytes; at least {least:,})"
+    message = error.message.replace(_TO_DO, f". {long}{_TO_DO}", 1)
+    return NoCandidate(message, code=error.code, status=error.status, param=error.param, details=error.details)
 
 
 def _samples(candidate: Candidate) -> str:

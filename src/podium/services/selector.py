@@ -14,12 +14,13 @@ from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
+from podium.core.explaining import with_length
 from podium.core.selection import PolicySnapshot, Query, choose
 from podium.domain.decision import Choice
 from podium.domain.evidence import Evidence
 from podium.domain.model import Capability
 from podium.domain.task import Binding, Criteria
-from podium.errors import PodiumError
+from podium.errors import NoCandidate, PodiumError
 
 MAX_CANDIDATES_KEPT = 60_000
 """Candidates remembered over all choices, which bounds the memory: about 0.5 kB each at most."""
@@ -82,7 +83,10 @@ class Selector:
         key = (task, needs, context, refs, criteria)
         choice = state.choices.get(key)
         if choice is None:
-            choice = choose(state.snapshot, _query(key))
+            try:
+                choice = choose(state.snapshot, _query(key))
+            except NoCandidate as error:
+                raise with_length(error, size if tokens else 0, BYTES_PER_TOKEN) from None
             if len(state.choices) >= state.limit:
                 del state.choices[next(iter(state.choices))]
             state.choices[key] = choice
