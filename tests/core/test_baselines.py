@@ -26,6 +26,7 @@ def taught(name, rounds=60, seed=3):
     return policy
 
 
+@pytest.mark.no_cover
 @pytest.mark.requirement("TRK-4")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rounds", [0, 5, 60])

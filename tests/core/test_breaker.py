@@ -252,4 +252,5 @@ class Callers(RuleBasedStateMachine):
 
 
 TestCallers = Callers.TestCase
+TestCallers.pytestmark = [pytest.mark.no_cover]
 TestCallers.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -100,7 +100,7 @@ class Spending(RuleBasedStateMachine):
 
 
 Spending.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestSpending = pytest.mark.requirement("COST-3")(Spending.TestCase)
+TestSpending = pytest.mark.no_cover(pytest.mark.requirement("COST-3")(Spending.TestCase))
 
 
 @settings(max_examples=200, deadline=None)

@@ -294,4 +294,5 @@ class Line(RuleBasedStateMachine):
 
 
 TestLine = Line.TestCase
+TestLine.pytestmark = [pytest.mark.no_cover]
 TestLine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -123,6 +123,7 @@ def run(pool: Pool, seconds: float) -> None:
         version.waits += [pool.now - since for since in version.queue]
 
 
+@pytest.mark.no_cover
 @pytest.mark.requirement("POOL-3", "SWP-2")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_model_as_large_as_the_device_gets_its_turn_among_small_ones_that_never_rest(seed: int) -> None:
@@ -137,6 +138,7 @@ def test_a_model_as_large_as_the_device_gets_its_turn_among_small_ones_that_neve
     assert max(longest.values()) <= 25.0, longest
 
 
+@pytest.mark.no_cover
 @pytest.mark.requirement("POOL-3")
 @pytest.mark.parametrize("seed", range(3))
 def test_many_models_on_two_devices_all_get_served_and_each_load_serves_many(seed: int) -> None:

@@ -292,6 +292,7 @@ def kinds(steps: tuple[Step, ...]) -> list[tuple[type, str]]:
     return [(type(step), step.ref) for step in steps]
 
 
+@pytest.mark.no_cover
 def test_after_retry_in_s_the_plan_says_more() -> None:
     told = 0
     for seed in range(4000):
@@ -305,6 +306,7 @@ def test_after_retry_in_s_the_plan_says_more() -> None:
     assert told > 300, "else this proves nothing"
 
 
+@pytest.mark.no_cover
 def test_a_want_that_waits_alone_gets_nothing_earlier_than_it_was_told() -> None:
     told = never = 0
     for seed in range(4000):

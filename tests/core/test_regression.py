@@ -117,6 +117,7 @@ def test_the_past_takes_bounded_memory_and_forgets():
 # ------------------------------------------------------------ what is seen
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("aspect", "within", "worse"),
     [
@@ -221,6 +222,7 @@ STRICT = {"latency_ratio": 1.0, "quality_loss": 0.0, "errors": 0.0}
 """Any difference for the worse is beyond these limits: what is left is the significance."""
 
 
+@pytest.mark.no_cover
 def test_false_alarms_stay_below_the_stated_rate_though_one_looks_all_the_time():
     # seed 20261; 12,000 observations of each of seven kinds; at most 12 alarms of each would keep the promise
     found, observations = false_alarms(Limits(false_alarm=1e-3, **STRICT), 4, 3000)
@@ -252,6 +254,7 @@ def test_an_alert_is_over_when_the_version_is_as_good_as_before_and_not_sooner()
     assert not watched.worse
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "worse", [{"fails": 0.125}, {"latency": lambda rng: 2.0 * usual(rng)}], ids=["errors", "latency"]
 )
@@ -369,6 +372,7 @@ def test_what_is_no_score_is_refused(value, weight):
         Watched(Limits()).score(value, weight)
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_tasks_take_less_than_a_hundred_megabytes():
     rng = random.Random(SEED)
     tracemalloc.start()

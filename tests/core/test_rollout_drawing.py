@@ -221,6 +221,7 @@ def test_names_and_reasons_of_any_characters_stay_well_formed(task, version, end
 numbers = st.none() | st.floats(allow_nan=False, width=32) | st.just(math.inf) | st.just(-math.inf)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1), numbers, numbers, numbers, numbers), max_size=12),
@@ -276,3 +277,13 @@ def test_long_reasons_are_wrapped_beside_their_names():
     start = next(index for index, line in enumerate(lines) if line.startswith("because"))
     assert lines[start + 1].startswith(" " * 9 + "because")
     assert max(len(line) for line in lines[start : start + 4]) <= 90
+
+
+def test_the_legend_speaks_of_a_band_only_where_there_is_one():
+    report = story()
+    bare = replace(report, trace=tuple(replace(point, lower=None, upper=None) for point in report.trace))
+    with_band, without = (draw(one, NOW, metric=Metric.QUALITY) for one in (report, bare))
+    assert "band: holds at all times" in with_band
+    assert "band: holds" not in without
+    assert "no bounds yet" in without
+    assert 'class="band"' not in without

@@ -183,7 +183,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.pytestmark = [pytest.mark.requirement("SWP-4"), pytest.mark.requirement("SWP-11")]
+TestLife.pytestmark = [pytest.mark.requirement("SWP-4"), pytest.mark.requirement("SWP-11"), pytest.mark.no_cover]
 TestLife.settings = settings(
     max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )
