@@ -91,6 +91,8 @@ def test_the_first_screen_the_pool_commands_reload_and_a_clean_end(serving, home
     os.kill(record["pid"], signal.SIGTERM)
     assert serving.wait(20) == 0
     assert not (home / "run" / "server.json").exists()
+    said = (home.parent / "serve.log").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in said][-1] == "stopping: running requests finish first", "JSON alone"
 
 
 @pytest.mark.requirement("OPS-2")

@@ -63,12 +63,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Config, *, as_json: bool) -> None:
-    from podium.runtime import Gateway  # noqa: PLC0415 - keeps `podium --help` fast
+    import structlog  # noqa: PLC0415 - keeps `podium --help` fast
+
+    from podium.runtime import Gateway  # noqa: PLC0415 - the same
     from podium.runtime.exposure import in_the_clear  # noqa: PLC0415 - the same
     from podium.telemetry.logs import configure  # noqa: PLC0415 - the same
 
     wanted = settings.logging
     configure(wanted.level, sys.stderr, as_json=wanted.format == "json" or not (wanted.format == "text" or _terminal()))
+    log = structlog.get_logger("podium.serve")
     stop = asyncio.Event()
     again = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -79,15 +82,15 @@ async def _serve(settings: Config, *, as_json: bool) -> None:
         url = await gateway.serve()
         _first_screen(gateway, url, as_json=as_json)
         if (risk := in_the_clear(gateway.config)) is not None:
-            output.note(f"warning: {risk}")
+            log.warning(risk)
         _quiet_collector()
-        reloading = asyncio.create_task(_reload_on(again, gateway))
+        reloading = asyncio.create_task(_reload_on(again, gateway, log))
         try:
             await stop.wait()
         finally:
             reloading.cancel()
             await asyncio.gather(reloading, return_exceptions=True)
-        output.note("stopping: running requests finish first")
+        log.info("stopping: running requests finish first")
 
 
 def _terminal() -> bool:
@@ -101,7 +104,7 @@ def _quiet_collector() -> None:
     gc.set_threshold(20_000, 50, 50)
 
 
-async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:
+async def _reload_on(again: asyncio.Event, gateway: Gateway, log: Any) -> None:
     """Read the configuration at every SIGHUP; a bad file is reported and the old one stays in force."""
     while True:
         await again.wait()
@@ -109,13 +112,10 @@ async def _reload_on(again: asyncio.Event, gateway: Gateway) -> None:
         try:
             done = await gateway.keeper.reread("SIGHUP")
         except PodiumError as error:
-            output.note(f"the configuration stays as it was: {error.message}")
+            log.warning("the configuration stays as it was", error=error.message)
             continue
         names = [key for key, value in done.items() if value and key not in ("changed", "problems", "number")]
-        output.note(f"configuration read again; changed: {', '.join(names) or 'nothing'}")
-        problems = done.get("problems")
-        for problem in problems if isinstance(problems, list) else []:
-            output.note(f"problem: {problem}")
+        log.info("configuration read again", changed=names, problems=done.get("problems") or [])
 
 
 def _no_models(gateway: Gateway) -> str:
