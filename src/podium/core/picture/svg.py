@@ -88,7 +88,9 @@ class _Stack:
             tops[0], title[0].upper() + title[1:], f"baseline {rollout.baseline}, candidate {rollout.candidate}"
         )
         panels.arms(canvas, curve, self._frame(tops[0], _HEIGHTS[0]))
-        self._title(tops[1], "Candidate minus baseline", "band: holds at all times at once, however often one looks")
+        banded = any(point.lower is not None or point.upper is not None for point in curve.points)
+        band = "band: holds at all times at once, however often one looks" if banded else "no bounds yet"
+        self._title(tops[1], "Candidate minus baseline", band)
         panels.differences(canvas, curve, self._frame(tops[1], _HEIGHTS[1]))
         self._title(tops[2], "Candidate's share of the traffic", "")
         panels.traffic(canvas, curve, self._frame(tops[2], _HEIGHTS[2]))
