@@ -184,7 +184,7 @@ class Ground:
         while (seen := self.load(port, listed, 1, 0.2))["bad_status"] or not seen["requests"]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{name} never answered 200; see {process.log}")
-            time.sleep(0.2)
+            time.sleep(0.2)  # between looks: a process that starts tells nobody when it answers
         return process, port, listed
 
     def begin(

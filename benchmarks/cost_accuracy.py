@@ -172,7 +172,7 @@ def _compared(home: Path, at_once: int, tokens: int) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 120
     while not record.exists():
         assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.1)
+        time.sleep(0.1)  # between looks: the file appears when the server listens
     url = json.loads(record.read_text())["url"]
     while True:  # it registers and loads what the file declares
         with contextlib.suppress(urllib.error.URLError, StopIteration):
@@ -181,7 +181,7 @@ def _compared(home: Path, at_once: int, tokens: int) -> list[dict[str, Any]]:
             pid = next(one["pid"] for one in found if one["pid"])
             break
         assert time.monotonic() < deadline, "the model was not loaded"
-        time.sleep(0.5)
+        time.sleep(0.5)  # between looks: loading tells nobody outside
     return [compare(url, pid, count, tokens, stream=stream) for count in (1, at_once) for stream in (False, True)]
 
 

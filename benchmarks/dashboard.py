@@ -154,7 +154,7 @@ def main() -> None:
                 until = time.monotonic() + 60
                 while not record.exists():
                     assert time.monotonic() < until, "the server did not start"
-                    time.sleep(0.02)
+                    time.sleep(0.02)  # between looks: the file appears when the server listens
                 base = json.loads(record.read_text())["url"]
                 found["page_ms"], found["wire_kb"] = wire(base)
                 if options.chromium:

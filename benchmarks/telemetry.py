@@ -72,7 +72,7 @@ async def measure(gateway: Gateway, rounds: int, requests: int) -> None:
         for _ in range(requests):
             exchange = Exchange(
                 Nowhere(), method="POST", path="/v1/chat/completions", query=b"", headers=dict(headers), body=BODY
-            )  # type: ignore[arg-type]
+            )  # type: ignore[arg-type] # Nowhere stands for a connection
             await gateway._data_plane.handle(exchange)  # noqa: SLF001 - the way in
             assert exchange.status == 200
 
@@ -87,7 +87,7 @@ async def measure(gateway: Gateway, rounds: int, requests: int) -> None:
     made: list[float] = []
     for _ in range(rounds):
         for name, (handle, tracing, headers) in ways.items():
-            type(inner).handle = handle  # type: ignore[method-assign,assignment]
+            type(inner).handle = handle  # type: ignore[method-assign,assignment] # each way in turn
             inner.tracing = tracing
             began = time.process_time()
             await ask(headers)
@@ -98,7 +98,7 @@ async def measure(gateway: Gateway, rounds: int, requests: int) -> None:
                 waiting = len(telemetry._waiting)  # noqa: SLF001 - what the background would do
                 telemetry._some(waiting)  # noqa: SLF001 - the same
                 made.append((time.process_time() - began) / waiting * 1e6)
-    type(inner).handle = plain  # type: ignore[method-assign]
+    type(inner).handle = plain  # type: ignore[method-assign] # as it was
     inner.tracing = None
     print(
         f"{rounds} rounds of {requests} requests; CPU a request; more than bare, in the same round: median, quartiles"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -24,14 +25,15 @@ from podium.store.writer import Writer
 T = TypeVar("T")
 
 
-class AuditTable:
+class AuditTable(ABC):
     """Works through the writer and reader of the store it is part of."""
 
     path: Path
     _writer: Writer
 
+    @abstractmethod
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        raise NotImplementedError
+        """What ``work`` finds over the reading connection. Raises ``StoreError``."""
 
     async def append_audit(self, entries: Sequence[AuditEntry]) -> tuple[AuditRow, ...]:
         return await self._writer.run(lambda connection: audit.append(connection, entries))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TypeVar
@@ -15,11 +16,12 @@ T = TypeVar("T")
 SUMS = tuple(field.name for field in fields(SpentRow))
 
 
-class CostSums:
+class CostSums(ABC):
     """Works through the reader of the store it is part of."""
 
+    @abstractmethod
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        raise NotImplementedError
+        """What ``work`` finds over the reading connection. Raises ``StoreError``."""
 
     async def spending_by(
         self, by: Sequence[str], since: int = 0, until: int | None = None, *, span: int = 1

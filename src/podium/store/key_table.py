@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -14,13 +15,14 @@ from podium.store.writer import Writer
 T = TypeVar("T")
 
 
-class KeyTable:
+class KeyTable(ABC):
     """Works through the writer and reader of the store it is part of."""
 
     _writer: Writer
 
+    @abstractmethod
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        raise NotImplementedError
+        """What ``work`` finds over the reading connection. Raises ``StoreError``."""
 
     async def keys(self) -> tuple[ApiKey, ...]:
         return await self._read(keys.every)
