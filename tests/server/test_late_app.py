@@ -6,10 +6,14 @@ import asyncio
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from podium.client import Podium
+from podium.config import load
+from podium.runtime import Gateway
 from podium.server.late import LateApp
 
 
@@ -80,6 +84,19 @@ async def test_what_the_building_raises_reaches_who_asked_and_the_next_request_t
     with pytest.raises(OSError, match="no more files"):
         await _ask(app)
     assert await _ask(app, "/again") == ["/again"]
+
+
+async def test_a_gateway_tells_once_that_its_control_api_is_built(tmp_path: Path):
+    built: list[threading.Thread] = []
+    settings = load(None, overrides={"server.port": 0}, environ={"PODIUM_HOME": str(tmp_path)})
+    async with Gateway.open(settings) as gateway:
+        url = await gateway.serve()
+        gateway.when_built = lambda: built.append(threading.current_thread())
+        for _ in range(2):
+            async with Podium.connect(url) as podium:
+                assert await podium.instances() == []
+    assert len(built) == 1
+    assert built[0] is not threading.main_thread()
 
 
 def test_a_start_does_not_load_what_only_the_control_api_and_the_pages_need():

@@ -84,6 +84,7 @@ async def _serve(settings: Config, *, as_json: bool) -> None:
         if (risk := in_the_clear(gateway.config)) is not None:
             log.warning(risk)
         _quiet_collector()
+        gateway.when_built = gc.freeze  # what is built later stays as well
         reloading = asyncio.create_task(_reload_on(again, gateway, log))
         try:
             await stop.wait()

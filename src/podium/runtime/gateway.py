@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -60,6 +60,8 @@ class Gateway:
         self.failed: set[str] = set()
         """Declared models that could not be made ready; the next reload tries them again."""
         self.url: str | None = None
+        self.when_built: Callable[[], None] = lambda: None
+        """Called, in a thread, when the control API has been built."""
 
     @classmethod
     @asynccontextmanager
@@ -121,7 +123,9 @@ class Gateway:
         from podium.server.control.app import create_app  # noqa: PLC0415 - FastAPI is a third of the start-up time
         from podium.web.app import Front  # noqa: PLC0415 - as above
 
-        return Front(create_app(self.services, self._doorman), self.services, self._doorman)
+        front = Front(create_app(self.services, self._doorman), self.services, self._doorman)
+        self.when_built()
+        return front
 
     def _limits(self) -> Limits:
         settings = self.config.server
