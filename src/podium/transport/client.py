@@ -189,6 +189,11 @@ class HttpClient:
             raise ProviderTimeout(
                 f"{self.name} did not accept a connection within {connect_s:g} s; check the address and the network"
             ) from err
+        except ssl.SSLCertVerificationError as err:
+            raise ProviderUnreachable(
+                f"the certificate of {self.name} is not trusted ({err.verify_message}); if it is one of your own, name the "
+                "file with its authority in SSL_CERT_FILE"
+            ) from err
         except (OSError, UnicodeError, ssl.SSLError) as err:
             raise ProviderUnreachable(
                 f"cannot connect to {self.name} ({err}); see whether the server is running"
