@@ -186,6 +186,8 @@ BAD = [
     ({"timezone": "../../etc/passwd"}, "time zone"),
     ({"subject": ""}, "subject"),
     ({"limit": "many"}, "limit"),
+    ({"limit": "5"}, "limit must be a number"),
+    ({"limit": True}, "must be a number"),
     ({"colour": 1}, "colour"),
 ]
 

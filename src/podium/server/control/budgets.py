@@ -29,7 +29,7 @@ class BudgetBody(BaseModel):
     scope: Scope
     subject: str = Field(description='A key, task or provider; "*": each of them has it for itself.')
     unit: Unit
-    limit: float = Field(description="In that unit; 0 refuses everything.")
+    limit: float = Field(strict=True, description="In that unit; 0 refuses everything.")
     period: Period = Period.MONTH
     timezone: str = Field(default="UTC", description="IANA name; in it days, weeks and months begin.")
 
