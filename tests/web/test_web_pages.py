@@ -148,6 +148,19 @@ def test_the_first_page_shows_traffic_instances_and_events(filled: Browser) -> N
         assert filled.get(f"/?range={back}").status == 200
 
 
+def test_what_an_event_does_not_say_is_not_named(filled: Browser) -> None:
+    order = "/api/v1/tasks/quiet/swap"
+    assert filled.server.ok("POST", order, {"to": "swift@1"})["ok"]
+    made = filled.server.ok("POST", order, {"to": "sage@1", "mode": "gradual", "plan": {"validate": False}})["id"]
+    assert filled.server.ok("POST", f"/api/v1/rollouts/{made}/abort", {})["state"] == "aborted"
+    said, deadline = text(filled.get("/").body), time.monotonic() + 20
+    while "rollout started" not in said and time.monotonic() < deadline:
+        time.sleep(0.1)
+        said = text(filled.get("/").body)
+    assert "rollout started" in said
+    assert "reason ," not in said
+
+
 def test_the_leaderboard_names_the_leader_with_the_reason_and_each_version_with_its_interval(filled: Browser) -> None:
     found = filled.server.ok("GET", "/api/v1/leaderboard?task=riddles")["tasks"][0]
     assert found["leader"] == "sage@1"
