@@ -300,6 +300,8 @@ def second_act(port: int, gguf: Path) -> bool:
     ended, dropped = roll_out(port, must, "repeat", "smollm2@steady", "smollm2@noisy", out.print)
     fine = ended["state"] == "rolled_back" and not dropped
     out.print(picture(port, ended["id"]), markup=False)
+    if not fine:
+        return False
     step("7. The other way round: the noisy version serves, the good one takes over")
     ended, dropped = roll_out(port, must, "repeat-again", "smollm2@noisy", "smollm2@steady", out.print)
     return ended["state"] == "promoted" and not dropped and fine

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 CALLERS = 4
-LIMIT_S = 120.0
+LIMIT_S = 300.0
+"""A rollout takes a quarter of a minute to a minute where nothing else computes."""
 TEXT = (
     "apple river candle orange window garden silver monkey table guitar purple lemon tiger bottle planet carpet pepper "
     "rabbit ladder button hammer pillow rocket forest castle bridge island mirror pencil basket camera dragon engine "
@@ -26,7 +27,7 @@ TEXT = (
     "palace quiver radish salmon temple umbrella violin wizard"
 )
 WORDS = TEXT.split()
-PLAN = {"start_share": 0.25, "step_share": 0.25, "step_s": 5, "min_samples": 5, "silence_s": 60, "validate": False}
+PLAN = {"start_share": 0.25, "step_share": 0.25, "step_s": 5, "min_samples": 5, "silence_s": 240, "validate": False}
 """Short ramps; in earnest a step lasts an hour."""
 Must = Callable[..., dict]
 

@@ -98,6 +98,52 @@ def test_a_step_waits_for_its_answers_and_for_its_time():
     assert advance(ramped, *healthy(20), T0 + 2 * HOUR).share == 0.3
 
 
+def looks(candidate, n, **more):
+    readings, samples = healthy(n)
+    return {
+        **readings,
+        Metric.QUALITY: reading(Metric.QUALITY, candidate, 0.8, n, lower=-0.4, upper=0.2, **more),
+    }, samples
+
+
+@pytest.mark.requirement("SWP-4")
+def test_the_share_of_a_candidate_whose_answers_look_worse_does_not_grow_until_they_look_better():
+    one = on_canary()
+    for hour in range(1, 10):
+        assert advance(one, *looks(0.7, 20 * hour), T0 + hour * HOUR) is None
+    assert "answers that do not look worse (mean quality 0.700 against 0.800)" in waits_for(
+        one, *looks(0.7, 180), T0 + 9 * HOUR
+    )
+    assert advance(one, *looks(0.77, 200), T0 + 10 * HOUR).share == 0.2, "0.96 of the old one"
+    assert advance(one, *looks(0.7, 200, fine=True), T0 + 10 * HOUR).share == 0.2, "certain to be fine"
+
+
+@pytest.mark.requirement("SWP-4")
+def test_one_that_looks_worse_for_a_day_beyond_its_step_is_sent_back_and_its_reason_says_that_it_is_not_certain():
+    one = on_canary()
+    assert advance(one, *looks(0.7, 300), T0 + 25 * HOUR - 1) is None
+    move = advance(one, *looks(0.7, 300), T0 + 25 * HOUR)
+    assert (move.state, move.share) == (S.ROLLED_BACK, 0.0)
+    assert "looked worse for 1 d longer than the step lasts" in move.reason
+    assert "mean quality 0.700 against 0.800, 0.875 of the old where 0.95 is the limit" in move.reason
+    assert "not certain" in move.reason
+    late = advance(one, *looks(0.7, 300), T0 + 30 * HOUR)
+    assert (late.state, late.share) == (S.CANARY, 0.1), "nobody watched the time pass"
+
+
+@pytest.mark.requirement("SWP-4")
+@pytest.mark.parametrize("metric", [Metric.LATENCY, Metric.MEMORY, Metric.ENERGY])
+def test_times_memory_and_energy_are_held_against_it_only_when_they_are_certain(metric):
+    readings, samples = healthy(30)
+    readings[metric] = reading(metric, 120.0, 80.0, 30)
+    assert advance(on_canary(), readings, samples, T0 + HOUR).share == 0.2
+
+
+def test_a_metric_that_guards_nothing_holds_nobody_up():
+    unguarded = RolloutPlan(limits={Metric.SUCCESS: 0.95})
+    assert advance(on_canary(unguarded), *looks(0.1, 30), T0 + HOUR).share == 0.2
+
+
 @pytest.mark.parametrize("metric", [Metric.LATENCY, Metric.SUCCESS])
 def test_failed_requests_are_no_answers_a_step_could_grow_on(metric):
     """An answer has a latency; where nobody measured any, the success rate tells how many there were."""

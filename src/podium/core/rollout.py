@@ -2,8 +2,9 @@
 
 Owns every decision: when a share grows, when a candidate is promoted, when it is sent back. It measures nothing and
 tests nothing (``core/arms`` reads the evidence) and moves no traffic. A share grows by one step at a time, after the
-step's time and with its answers; silence never promotes and, when it lasts, sends the candidate back. What a plan may
-say is in ``core/rollout_plan``, which moves are legal in ``core/rollout_moves``.
+step's time and with its answers, while these do not look worse; neither silence nor doubt promotes and, when they last,
+they send the candidate back. What a plan may say is in ``core/rollout_plan``, which moves are legal in
+``core/rollout_moves``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "apply",
     "check_plan",
     "command",
+    "doubtful",
     "enter",
     "fail",
     "first_state",
@@ -38,6 +40,8 @@ Order = Literal["pause", "resume", "promote", "abort", "rollback"]
 CLOCK_SLACK_S = 600.0
 """Somebody looks about once a second. A limit found overstepped by more than this was not watched: the machine slept,
 the gateway was down, or the clock jumped."""
+ANSWERS = frozenset({Metric.SUCCESS, Metric.QUALITY})
+"""What tells whether answers are good."""
 KEPT_CONCLUDED_S = 7 * 86400.0
 """A comparison that is over waits this long for somebody to promote or abort it."""
 
@@ -86,8 +90,7 @@ def _silent(rollout: Rollout, readings: Mapping[Metric, Reading], fresh: int, el
     if elapsed < limit:
         return None
     if elapsed > limit + CLOCK_SLACK_S:
-        late = f"{words.span(elapsed)} passed unwatched (the gateway was down, asleep, or the clock jumped)"
-        return move_to(rollout, rollout.state, f"{late}: the time of this step starts anew")
+        return move_to(rollout, rollout.state, f"{_unwatched(elapsed)}: the time of this step starts anew")
     lacking = f"{max(0, fresh)} of {rollout.plan.min_samples} answers of {rollout.candidate} it needs"
     if fresh >= rollout.plan.min_samples:
         success = readings.get(Metric.SUCCESS)
@@ -98,6 +101,10 @@ def _silent(rollout: Rollout, readings: Mapping[Metric, Reading], fresh: int, el
         S.ROLLED_BACK,
         f"no evidence: in {words.span(elapsed)} the step gathered {lacking}; silence promotes nothing",
     )
+
+
+def _unwatched(elapsed: float) -> str:
+    return f"{words.span(elapsed)} passed unwatched (the gateway was down, asleep, or the clock jumped)"
 
 
 def _shadowed(
@@ -125,9 +132,28 @@ def _ramped(
         return _conclude(rollout, readings, seen) if over else None
     if elapsed < plan.step_s and not (plan.early and _decided(rollout, readings)):
         return None
+    if worse := doubtful(rollout, readings):
+        return _doubted(rollout, worse, elapsed)
     if rollout.share >= 1:
         return move_to(rollout, S.PROMOTED, seen)
     return move_to(rollout, S.CANARY, seen, samples=_answered(rollout, readings, samples))
+
+
+def _doubted(rollout: Rollout, worse: list[Reading], elapsed: float) -> Move | None:
+    """It is not certain that the answers are worse, but they look so: more of them decide, within a limit."""
+    plan = rollout.plan
+    limit = plan.step_s + plan.silence_s
+    if elapsed < limit:
+        return None
+    if elapsed > limit + CLOCK_SLACK_S:
+        return move_to(rollout, rollout.state, f"{_unwatched(elapsed)}: the time of this step starts anew")
+    looks = words.why_worse(worse, plan)
+    return move_to(
+        rollout,
+        S.ROLLED_BACK,
+        f"{rollout.candidate} looked worse for {words.span(elapsed - plan.step_s)} longer than the step lasts, and never "
+        f"well enough to get more: {looks}. That is not certain: it takes more answers",
+    )
 
 
 def _conclude(rollout: Rollout, readings: Mapping[Metric, Reading], seen: str) -> Move:
@@ -144,6 +170,15 @@ def _guards(rollout: Rollout) -> tuple[Metric, ...]:
     """Metrics that can send the candidate back now. In the shadow it answers last in line: its latency says nothing."""
     out = {Metric.LATENCY} if rollout.state is S.SHADOW else set()
     return tuple(metric for metric in Metric if metric in rollout.plan.limits and metric not in out)
+
+
+def doubtful(rollout: Rollout, readings: Mapping[Metric, Reading]) -> list[Reading]:
+    """Of what the answers are worth: metrics whose estimate is below the limit, certain or not. The share of such a
+    candidate does not grow. Times, memory and energy scatter too much to be held against it before they are certain.
+    """
+    found = [readings[metric] for metric in _guards(rollout) if metric in ANSWERS and metric in readings]
+    limits = rollout.plan.limits
+    return [one for one in found if not one.fine and one.ratio is not None and one.ratio < limits[one.metric]]
 
 
 def _answered(rollout: Rollout, readings: Mapping[Metric, Reading], samples: Mapping[Arm, int]) -> int:
@@ -196,6 +231,8 @@ def waits_for(
     parts += [words.span(left)] if left > 0 else []
     if not _known(rollout, readings):
         parts.append("a comparison of success")
+    if rollout.state is S.CANARY and plan.mode is RolloutMode.GRADUAL and (worse := doubtful(rollout, readings)):
+        parts.append(f"answers that do not look worse ({words.pairs(worse)})")
     return " and ".join(parts) or "the next look"
 
 

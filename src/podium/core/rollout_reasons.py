@@ -34,6 +34,11 @@ def why_worse(readings: Iterable[Reading], plan: RolloutPlan) -> str:
     return "; ".join(_worse(reading, plan.limits.get(reading.metric)) for reading in readings)
 
 
+def pairs(readings: Iterable[Reading]) -> str:
+    """Both values of some metrics."""
+    return "; ".join(_pair(reading) for reading in readings)
+
+
 def standing(readings: Mapping[Metric, Reading], plan: RolloutPlan) -> str:
     """How every guarded metric stands now, and which ones nobody measured."""
     parts = []

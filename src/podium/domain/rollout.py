@@ -76,7 +76,9 @@ class RolloutPlan:
     min_samples: int = 10
     """Answered requests of the candidate per step, before the share may grow."""
     silence_s: float = 86400.0
-    """A step that has not gathered ``min_samples`` after this long ends in a roll back."""
+    """A step that has not gathered ``min_samples`` after this long ends in a roll back, and so does one whose candidate looks
+    worse for this long beyond ``step_s``.
+    """
     shadow_s: float = 0.0
     """Length of a shadow phase before the canary; 0: none. For mode ``shadow``: of the whole comparison, 0: one day."""
     shadow_sample: float = 0.25
