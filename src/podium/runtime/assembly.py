@@ -94,7 +94,7 @@ class Parts:
         base.bus.hearers.append(self._metrics.event)
         budgeting.account = self.keys.account
         self.services = self._bundle()
-        self._metrics.watch(self.services)
+        self._metrics.watch(self.services, self.data_plane.gate.refusals.counts)
 
     async def start(self, declare: Callable[[], Awaitable[list[str]]], reload: Reload, stack: AsyncExitStack) -> None:
         """Take up what the last run left unfinished, and run what runs in the background until ``stack`` closes.

@@ -23,7 +23,7 @@ from podium.server.patience import Patience, Waiter
 from podium.server.rate_headers import anthropic_headers, openai_headers
 from podium.server.rendering import render_for
 from podium.services.keys import PREFIX
-from podium.services.request_log import log_refusal
+from podium.services.request_log import Refusals
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _SHOWN = len(PREFIX) + ID_CHARS
@@ -52,6 +52,8 @@ class Gate:
         self._doorman = doorman
         self._new_id = new_id
         self.patience = Patience() if patience is None else patience
+        self.refusals = Refusals()
+        """Of the data plane, wherever they are decided."""
         self._templates: dict[Hashable, _Template] = {}
 
     def enter(self, exchange: Exchange) -> PodiumError | None:
@@ -119,7 +121,7 @@ class Gate:
         """Answer a request that may not pass."""
         request_id = exchange.request_id
         assert request_id is not None
-        log_refusal(request_id, err.status, err)
+        self.refusals.note(request_id, err)
         made = self._template(exchange.path, err)
         identity = request_id.encode()
         headers = (*made.headers, *((name, identity) for name in made.named))

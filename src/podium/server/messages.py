@@ -24,7 +24,7 @@ from podium.server.translating import Translated
 from podium.services.counting import TokenCounter
 from podium.services.gateway import Gateway
 from podium.services.registry import Registry
-from podium.services.request_log import log_refusal
+from podium.services.request_log import Refusals
 from podium.services.translation.estimating import estimate_tokens
 from podium.services.translation.fields import read_object, refused, write
 from podium.services.translation.messages_answer import whole_message
@@ -47,7 +47,8 @@ _log = structlog.get_logger("podium.server")
 class MessagesPlane:
     """Handles what Anthropic's clients ask."""
 
-    def __init__(self, gateway: Gateway, registry: Registry, counter: TokenCounter) -> None:
+    def __init__(self, gateway: Gateway, registry: Registry, counter: TokenCounter, refusals: Refusals) -> None:
+        self._refusals = refusals
         self._gateway = gateway
         self._registry = registry
         self._counter = counter
@@ -118,9 +119,8 @@ class MessagesPlane:
             body = {"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]}
         exchange.respond(200, (JSON, *_ids(request_id)), _encode(body))
 
-    @staticmethod
-    def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
-        log_refusal(request_id, error.status, error)
+    def _refuse(self, exchange: Exchange, error: PodiumError, request_id: str) -> None:
+        self._refusals.note(request_id, error)
         if not exchange.bytes_started:
             exchange.respond(*render_anthropic(error, request_id))
         elif not exchange.ended:

@@ -7,7 +7,7 @@ cannot grow the page: see ``core/bounded_labels``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -62,9 +62,10 @@ class Metrics:
         self._series: dict[tuple[object, tuple[str, ...]], object] = {}
         """As many as there are labels, which are bounded."""
 
-    def watch(self, services: Services) -> None:
-        """Add how things stand to the page."""
+    def watch(self, services: Services, refused: Mapping[str, int]) -> None:
+        """Add how things stand to the page; ``refused`` are requests by reason, counted elsewhere."""
         self._registry.register(Standing(services))
+        self._registry.register(Refused(refused))
 
     def heard(self, outcomes: Iterable[Outcome]) -> None:
         """Requests ended."""
@@ -119,6 +120,21 @@ class Metrics:
         """(body, content type), in the format that ``accept`` asks for."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
+
+
+class Refused(Collector):
+    """Requests that were refused, by reason."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """One family."""
+        says = "Requests to models answered with an error, by kind."
+        found = CounterMetricFamily("podium_refused_requests", says, labels=("reason",))
+        for reason, number in sorted(self._counts.items()):
+            found.add_metric((reason,), number)
+        yield found
 
 
 class Standing(Collector):

@@ -23,7 +23,6 @@ from podium.services.conversations import Conversations
 from podium.services.counting import TokenCounter
 from podium.services.gateway import Gateway
 from podium.services.registry import Registry
-from podium.services.request_log import log_refusal
 
 _POSTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
 _MODELS = "/v1/models"
@@ -47,7 +46,7 @@ class DataPlane:
         self._registry = registry
         self.gate = Gate(doorman, gateway.new_id)
         """Who may pass; a listener asks it before it hands a request on."""
-        self._messages = MessagesPlane(gateway, registry, counter)
+        self._messages = MessagesPlane(gateway, registry, counter, self.gate.refusals)
         self._responses = ResponsesPlane(gateway, counter, conversations)
 
     async def handle(self, exchange: Exchange) -> None:
@@ -111,9 +110,8 @@ class DataPlane:
         version = self._registry.resolve(spec)
         return _entry(version.ref, version.created_at, version)
 
-    @staticmethod
-    def _refuse(exchange: Exchange, error: PodiumError, request_id: str) -> None:
-        log_refusal(request_id, error.status, error)
+    def _refuse(self, exchange: Exchange, error: PodiumError, request_id: str) -> None:
+        self.gate.refusals.note(request_id, error)
         if not exchange.bytes_started:
             exchange.respond(*render_for(exchange.path, error, request_id))
         elif not exchange.ended:

@@ -24,11 +24,22 @@ def log_requests(pairs: Sequence[tuple[Decision, Outcome]]) -> None:
             _log.log(level, "attempt", extra={"podium": fields(decision, outcome)})
 
 
-def log_refusal(request_id: str, status: int, error: PodiumError) -> None:
-    """A request that no model was asked for, or that nobody could answer. At debug: anybody can cause a million of them."""
-    if _log.isEnabledFor(logging.DEBUG):
-        said = {"request_id": request_id, "status": status, "code": error.code}
-        _log.debug("refused", extra={"podium": said})
+class Refusals:
+    """Requests that no model was asked for, or that nobody could answer: counted by reason, logged at debug, for anybody
+    can cause a million of them.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        """By the code of the kind of error: as many as there are kinds, whatever callers and servers send."""
+
+    def note(self, request_id: str, error: PodiumError) -> None:
+        """One was refused."""
+        reason = type(error).code
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        if _log.isEnabledFor(logging.DEBUG):
+            said = {"request_id": request_id, "status": error.status, "code": error.code}
+            _log.debug("refused", extra={"podium": said})
 
 
 def fields(decision: Decision, outcome: Outcome) -> dict[str, object]:
