@@ -287,13 +287,3 @@ def test_the_legend_speaks_of_a_band_only_where_there_is_one():
     assert "band: holds" not in without
     assert "no bounds yet" in without
     assert 'class="band"' not in without
-
-
-def test_the_legend_speaks_of_a_band_only_where_there_is_one():
-    report = story()
-    bare = replace(report, trace=tuple(replace(point, lower=None, upper=None) for point in report.trace))
-    with_band, without = (draw(one, NOW, metric=Metric.QUALITY) for one in (report, bare))
-    assert "band: holds at all times" in with_band
-    assert "band: holds" not in without
-    assert "no bounds yet" in without
-    assert 'class="band"' not in without
