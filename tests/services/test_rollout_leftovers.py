@@ -11,6 +11,7 @@ import pytest
 
 from podium.domain.directive import Directive
 from podium.domain.instance import InstanceState
+from podium.domain.model import Lifecycle
 from podium.domain.rollout import RolloutMode, RolloutState
 from rollout_rig import HOUR_S, QUICK, Rig, open_rig
 
@@ -67,3 +68,14 @@ async def test_who_waits_for_a_comparison_that_is_over_gets_it_at_once(rig: Rig)
     found = await rig.rollouts.done(rollout.id, 20)
     assert found.concluded
     assert found.open, "it waits for promote or abort"
+
+
+@pytest.mark.requirement("SWP-1", "REG-3")
+async def test_an_old_version_that_an_alias_stands_for_stays_in_service_and_answers(rig: Rig):
+    registry = rig.gateway.services.registry
+    await registry.set_alias("champion", "m@1")
+    rollout = await rig.on_canary()
+    await rig.rollouts.command(rollout.id, "promote", by="test")
+    assert rig.bound == "m@2"
+    assert registry.get("m@1").status is Lifecycle.ACTIVE
+    assert "the alias champion stands for it" in (await rig.rollouts.report(rollout.id)).steps[-1].reason

@@ -78,6 +78,9 @@ class Releasing:
         serves = self._swapper.tasks_of(ref)
         if serves:
             return f"it serves {', '.join(serves)}"
+        called = sorted(alias for alias, target in self._registry.aliases().items() if target == ref)
+        if called:
+            return f"the alias {called[0]} stands for it"
         busy = [one.task for one in self._running() if ref in (one.baseline, one.candidate)]
         if busy:
             return f"it takes part in a rollout on {', '.join(busy)}"
