@@ -172,6 +172,41 @@ def test_an_operator_pauses_resumes_and_aborts_and_is_asked_first(rig: Rig, admi
     assert "the admin" in events[-1]["data"]["by"], "whose key it was is on record"
 
 
+def tab_to(page: Page, words: str) -> None:
+    """Tab until what has the focus begins with ``words``; fails when it is not reached."""
+    said = ""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        said = page.evaluate("document.activeElement.innerText ?? ''").strip()
+        if said.startswith(words):
+            return
+    raise AssertionError(f"{words!r} is not reached by Tab; the last was {said!r}")
+
+
+def test_a_rollout_is_found_and_paused_without_a_mouse(rig: Rig, admin: Watched):
+    found = rig.site.roll_out("by-keys", start_share=0.5, step_s=3600.0, validate=False)
+    page = admin.go("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
+    tab_to(page, "Rollouts")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Rollouts")
+    tab_to(page, "by-keys")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("by-keys")
+    tab_to(page, "Pause")
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog#ask")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog#ask")).to_be_hidden()
+    assert page.evaluate("document.activeElement.innerText") == "Pause", "the focus is back where it was"
+    page.keyboard.press("Enter")
+    tab_to(page, "Go ahead")
+    page.keyboard.press("Enter")
+    expect(page.locator("#orders")).to_contain_text("Resume")
+    assert rig.site.call("GET", f"/api/v1/rollouts/{found}")["rollout"]["state"] == "paused"
+
+
 def test_a_viewer_has_no_operators_button_and_is_refused_by_the_server(rig: Rig):
     watched = rig.open("viewer")
     found = rig.site.rollouts["support"]
