@@ -66,7 +66,10 @@ def refused(ground: Ground, file: str, keys: int, rounds: int, cpu: int, seconds
     good.with_name("bad.txt").write_text(f"{good.read_text()[:20]}{0:032x}\n")
     guessed = (f"{line[:4]}{number:08x}_{number:032x}\n" for number, line in enumerate(listed * 20))
     good.with_name("guessed.txt").write_text("".join(guessed))
-    ground.load(port, spent, 16, 4.0)
+    for _ in range(10):
+        seen = ground.load(port, spent, 16, 3.0)
+        if seen["bad_status"] == seen["requests"]:
+            break  # every one of them has used what it had
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for accepted, rate in ACCEPTED.items():
         for _ in range(rounds):

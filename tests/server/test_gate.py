@@ -13,7 +13,7 @@ from podium.core.limits import read_limits
 from podium.domain.limit import Limits as KeyLimits
 from podium.domain.principal import ApiKey
 from podium.server.browsers import Browsers
-from podium.server.connection import HELD_BYTES
+from podium.server.connection import HELD_BYTES, SLICE_BYTES
 from podium.server.doorman import Doorman
 from podium.server.exchange import Exchange
 from podium.server.gate import Gate
@@ -257,6 +257,20 @@ async def test_a_place_is_given_back_by_a_client_that_left_before_its_handler_be
     await eventually(lambda: bool(wires[1].sent))
     assert (wires[0].sent, wires[1].sent[:12], plane.tasks) == (b"", b"HTTP/1.1 200", 1)
     ends[1].connection_lost(None)
+
+
+async def test_of_many_small_requests_in_one_read_few_are_taken_apart_before_their_turn(plane: Plane) -> None:
+    good = await plane.key()
+    wire = Wire()
+    end = plane.server._connect()
+    end.connection_made(wire)
+    count = 3_000
+    end.data_received(request(good) * count)
+    assert len(end._reader.queue) * len(request(good)) <= SLICE_BYTES
+    assert not wire.reading
+    await eventually(lambda: wire.sent.count(b"HTTP/1.1 200") == count)
+    assert wire.reading
+    end.connection_lost(None)
 
 
 async def eventually(reached: Callable[[], bool]) -> None:

@@ -25,6 +25,8 @@ logger = logging.getLogger("podium.server")
 
 HELD_BYTES = 64 * 1024
 """What is taken of the next request while one is in flight; then reading stops."""
+SLICE_BYTES = 16 * 1024
+"""What is parsed at a time: requests behind a whole one stay bytes, which take a fraction of the memory, until it is answered."""
 
 IDLE, HEAD, BODY, BUSY, LINGER = range(5)
 """What the connection waits for. Plain integers: a member of an enum costs a lookup on every read."""
@@ -144,7 +146,10 @@ class HttpProtocol(asyncio.Protocol):
             if self._held_bytes > HELD_BYTES:
                 self._read(False)
         elif self.phase is not LINGER:
-            self._reader.feed(data)
+            if len(data) <= SLICE_BYTES:
+                self._reader.feed(data)
+            else:
+                self._feed(data)
             self._turn()
 
     def pause_writing(self) -> None:
@@ -180,8 +185,7 @@ class HttpProtocol(asyncio.Protocol):
                     return
             if not self._held or reader.refusal is not None:
                 break
-            held, self._held, self._held_bytes = b"".join(self._held), [], 0
-            reader.feed(held)
+            self._feed(b"".join(self._held))
         if reader.refusal is not None:
             self._refuse(reader.refusal)
             return
@@ -194,6 +198,17 @@ class HttpProtocol(asyncio.Protocol):
             self.phase = HEAD
             self.deadline = self._loop.time() + self.limits.head_s
         self._read(True)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse up to the slice in which a request is whole, and hold the rest."""
+        reader, at = self._reader, 0
+        while at < len(data) and not reader.queue and reader.refusal is None:
+            reader.feed(data[at : at + SLICE_BYTES])
+            at += SLICE_BYTES
+        rest = data[at:]
+        self._held, self._held_bytes = [rest] if rest else [], len(rest)
+        if len(rest) > HELD_BYTES:
+            self._read(False)
 
     def _await_body(self) -> None:
         reader = self._reader

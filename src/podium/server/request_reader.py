@@ -29,6 +29,7 @@ class RequestReader:
         "_admittance",
         "_body",
         "_chunk",
+        "_first",
         "_limits",
         "_parser",
         "_size",
@@ -65,7 +66,9 @@ class RequestReader:
         self._body: list[bytes] = []
         self._size = 0
         self.fed = 0
-        """Bytes of a head that is not complete; 0 between requests."""
+        """Bytes of the reads that hold a head which is not complete; 0 between requests."""
+        self._first = 0
+        """Bytes of the first of them."""
         self.head_done = False
         """Headers are complete, the body is not."""
         self.wants_continue = False
@@ -86,7 +89,7 @@ class RequestReader:
                 self.refusal = InvalidRequest(f"this is not a proper HTTP/1.1 request: {err}", code="bad_http")
         limit = self._limits.head_bytes
         # the read a request began in may hold the end of another: of it only what was parsed is counted
-        if self.fed + self._chunk > limit and not self.head_done and max(self.fed, self._head_size()) > limit:
+        if self.fed > limit and not self.head_done and max(self.fed - self._first, self._head_size()) > limit:
             self.refusal = self.refusal or self._head_too_large()
 
     def expected(self) -> float:
@@ -103,7 +106,7 @@ class RequestReader:
     def on_message_begin(self) -> None:
         if self.refusal is None:
             self._reset()
-            self.fed = 1  # the rest of this read is counted when the headers are complete
+            self.fed = self._first = self._chunk
 
     def on_url(self, url: bytes) -> None:
         self.url = self.url + url if self.url else url
@@ -126,7 +129,7 @@ class RequestReader:
         if self.refusal is not None:
             return
         limits, headers = self._limits, self.headers
-        if self.fed + self._chunk > limits.head_bytes and self._head_size() > limits.head_bytes:
+        if self.fed > limits.head_bytes and self._head_size() > limits.head_bytes:
             self.refusal = self._head_too_large()
             return
         self.refusal = self._admittance.check(headers, self.url, self._parser.get_http_version())
