@@ -16,10 +16,10 @@ import openai
 import pytest
 
 import played_server
-from conftest import TOOL_TEMPLATE
 from played_server import ARGUMENTS, PlayedServer
 from providers.ollama_server import Answer, Model, OllamaServer
 from server import Server
+from tool_template import TOOL_TEMPLATE
 
 pytestmark = [pytest.mark.model, pytest.mark.requirement("API-1", "API-3", "API-4")]
 PROVIDERS = ("scripted", "openai", "command", "ollama", "llamacpp")
