@@ -30,6 +30,10 @@ def asides(folder: Path) -> list[Path]:
     return [*folder.glob("podium.db.corrupt-*")]
 
 
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.glob("podium.db*")}
+
+
 def migrate(path: Path, to: str) -> None:
     database = engine.writing(path)
     with database.begin() as connection:
@@ -50,6 +54,15 @@ async def test_migrating_from_the_first_revision_gives_the_schema_of_a_fresh_dat
     assert (await upgraded.load()).aliases == {"kept": "x"}
     await upgraded.close()
     assert shape(tmp_path / "old.db") == shape(tmp_path / "fresh.db")
+
+
+async def test_a_new_database_and_its_log_are_readable_by_their_user_only(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "podium.db")
+    await store.add_version(version("m"), "tester")
+    found = modes(tmp_path)
+    await store.close()
+    assert "podium.db-wal" in found
+    assert set(found.values()) == {0o600}
 
 
 def test_the_known_revisions_are_those_of_the_migrations() -> None:

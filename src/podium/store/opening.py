@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import sqlite3
 from pathlib import Path
@@ -54,6 +55,8 @@ def _folder(path: Path) -> None:
 
 def _prepare(path: Path, warning: str | None) -> tuple[str, ...]:
     """Bring the file to this code's schema, in one transaction; returns what is wrong with the audit log's end."""
+    with contextlib.suppress(OSError):  # SQLite says what is wrong, and gives its other files the same rights
+        path.touch(mode=0o600, exist_ok=False)
     database, end = engine.writing(path), HeadFile(path)
     try:
         with database.begin() as connection:
