@@ -15,14 +15,20 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 settings.register_profile("podium", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("podium")
 
-UNTRACED = tuple(Path(__file__).parent / name for name in ("e2e", "web", "test_docs.py"))
-"""What is proven here runs in other processes, which are not traced: tracing would only slow down what watches them."""
+WATCHING = tuple(Path(__file__).parent / name for name in ("e2e", "web"))
+"""What is proven here mostly runs in other processes, which are not traced: tracing would slow down what watches them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trace no test that only watches: one below ``WATCHING`` whose module takes nothing from Podium."""
     for item in items:
-        if any(item.path.is_relative_to(place) for place in UNTRACED):
-            item.add_marker("no_cover")
+        if any(item.path.is_relative_to(place) for place in WATCHING) and isinstance(item, pytest.Function):
+            taken = (
+                getattr(value, "__module__", None) or getattr(value, "__name__", "")
+                for value in vars(item.module).values()
+            )
+            if not any(str(name).partition(".")[0] == "podium" for name in taken):
+                item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")
