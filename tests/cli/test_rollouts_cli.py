@@ -37,7 +37,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with ``m@a`` and ``m@b``; each test uses its own task."""
     started = Server(tmp_path_factory.mktemp("rollouts-cli") / "home").start()
     for version in "ab":
-        started.script(f"m@{version}", text=f"from {version}")
+        # a time that both take: without any, what differs is the turn of the loop, and enough answers prove even that
+        started.script(f"m@{version}", text=f"from {version}", latency_ms=10)
     yield started
     started.stop()
 
