@@ -106,6 +106,9 @@ def test_a_scoped_key_asks_its_task_and_model_alone_and_sees_nothing_else(guarde
     tasks = guarded.as_role("admin", "GET", "/api/v1/tasks").json["tasks"]
     assert "other" not in {task["task"] for task in tasks}, "a refused request made a task"
     assert guarded.as_role("scoped", "GET", "/api/v1/decisions").status == 403
+    for name in ("default", "no-such-task"):  # which tasks there are cannot be told by asking
+        tried = guarded.as_role("scoped", "POST", "/v1/chat/completions", {**body, "model": f"task:{name}"})
+        assert (tried.status, f"not for the task '{name}'" in tried.error["message"]) == (403, True)
 
 
 def test_a_key_in_the_url_is_refused_and_said_to_be_known_to_others(guarded: Guarded) -> None:

@@ -147,6 +147,8 @@ class Gateway:
             found = self._classify(head)
         elif head.model.startswith("task:"):
             name = head.model[5:]
+            if head.principal is not None:
+                check_task(head.principal, name)  # first: which tasks there are is not for every key to know
             if not self._tasks.known(name):
                 raise NotFound(self._tasks.unknown(name), param="model", code="model_not_found")
             found = Classification(task=name, confidence=1.0, rule="explicit")
