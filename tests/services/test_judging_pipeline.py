@@ -291,7 +291,7 @@ async def test_a_judge_that_answers_prose_is_passed_over_for_one_that_gives_verd
             await rig.judged(number + 1)
         heard = [one.verdict for one in await rig.stored(criterion="relevance") if one.verdict.judge in names]
         assert len(heard) == ROW + 2
-        assert sum(one.judge == "prose@1" for one in heard) == ROW
+        assert 1 < sum(one.judge == "prose@1" for one in heard) <= ROW, "now and then another one is asked in between"
         assert [(one.judge, one.score) for one in heard[:2]] == [("good@1", 0.75)] * 2, "the newest come first"
 
 

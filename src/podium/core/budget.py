@@ -19,7 +19,7 @@ WARN_AT, DEFER_AT = 0.8, 0.9
 """Shares of the limit: something is said; requests of low priority have to wait."""
 MOST = 9_000_000_000_000_000
 """Largest amount: exact in every database."""
-WINDOWS_KEPT = 6
+WINDOWS_KEPT = 16
 PARTS = {Unit.TOKENS: 1, Unit.COMPUTE: 1_000, Unit.ENERGY: 3_600_000, Unit.MONEY: 1_000_000}
 """Amounts inside that make one of what users write: 1 Wh is 3,600,000 mJ."""
 WARNED, EXHAUSTED = 1, 2
@@ -140,8 +140,18 @@ class Account:
         self.told = self.unmeasured = 0
         self.window = coming
         while len(self._earlier) > WINDOWS_KEPT:
-            del self._earlier[next(iter(self._earlier))]
+            del self._earlier[self._least_missed()]
         return True
+
+    def _least_missed(self) -> float:
+        """The window to forget: first one that has no more than what a clock set back carried into it from a later one."""
+        known = {**self._earlier, self.window.start: self.used}
+        carried = (
+            start
+            for start, used in self._earlier.items()
+            if any(later > start and each == used for later, each in known.items())
+        )
+        return next(carried, next(iter(self._earlier)))
 
     def room(self, need: Need, *, low: bool) -> int | Refusal:
         """What to reserve for an operation, or why there is no room. The window must be that of now."""

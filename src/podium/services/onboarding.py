@@ -142,7 +142,7 @@ class Onboarding:
             held = await self._hold(version)
             used = Used()
             try:
-                await self._pool.warm(version, self._timeout)
+                await self._pool.warm(version, self._timeout, gives_way=True)
                 profile, used = await self._measure(version)
             finally:
                 held.settle(used)

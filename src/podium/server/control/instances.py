@@ -77,7 +77,7 @@ async def load_instance(body: LoadBody, services: ServicesDep) -> views.Json:
     version = services.registry.resolve(body.ref)
     if version.status is Lifecycle.RETIRED:
         raise Conflict(f"{version.ref} is retired and cannot be loaded")
-    took = await services.pool.warm(version, body.timeout_s)
+    took = await services.pool.warm(version, body.timeout_s, gives_way=True)
     return {"ref": version.ref, "load_s": took}
 
 

@@ -330,11 +330,11 @@ class Pool:
         """A pinned instance is never evicted and has no idle time-out."""
         self.direct(version, replace(self.directive(version.ref), pinned=pinned))
 
-    async def warm(self, version: ModelVersion, timeout_s: float) -> float:
+    async def warm(self, version: ModelVersion, timeout_s: float, *, gives_way: bool = False) -> float:
         """Load, check health, and do one real forward pass unless this instance has done one already.
 
         Returns the seconds this took (0.0 when it was warm). A version that says it takes longer to start is waited
-        for longer than ``timeout_s``.
+        for longer than ``timeout_s``. ``gives_way``: an order to unload calls it off, as it does with no swap.
         """
         started = self._clock.monotonic()
         slot = self._slots.get(version.ref)
@@ -345,7 +345,8 @@ class Pool:
             if any(copy.warmed for copy in slot.ready):
                 return 0.0
             slot.retry_at = 0.0  # an order overrides the pause after a failed load
-        lease = await self.lease(version, max(timeout_s, self._state.load_limit(version)), unloading.ORDER)
+        longest = max(timeout_s, self._state.load_limit(version))
+        lease = await self.lease(version, longest, unloading.ORDER if gives_way else _ANYONE)
         try:
             async with asyncio.timeout(timeout_s):
                 await lease.instance.health()

@@ -1,7 +1,7 @@
 """Carries out an order to unload a version: what is ready ends its requests first, what is loading for nobody is called off.
 
-A load that requests wait for goes on until they are answered; one that was only ordered (``podium load``, a validation, a
-preload) ends at once, and whoever ordered it is told.
+A load that requests or a swap wait for goes on until they are done; one that was only ordered (``podium load``, a validation,
+a preload) ends at once, and whoever ordered it is told.
 """
 
 from __future__ import annotations
