@@ -38,6 +38,7 @@ from podium.ports import Batch
 from podium.services.traffic import NAME, _written
 from podium.store import open_store
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
 from server import Server
