@@ -202,6 +202,7 @@ def test_a_search_asks_for_its_part_of_the_page_alone(filled: Browser) -> None:
     assert "<html" in filled.get("/decisions", hx_request="true", hx_target="nothing").body.decode()
 
 
+@pytest.mark.requirement("SEL-6")
 def test_one_decision_is_explained_candidate_by_candidate(filled: Browser) -> None:
     asked = filled.server.chat("auto", "why", {"x-podium-task": "riddles"})
     request_id = asked.headers["x-request-id"]
