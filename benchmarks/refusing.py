@@ -80,7 +80,7 @@ def refused(ground: Ground, file: str, keys: int, rounds: int, cpu: int, seconds
                     other = flood(ground, target, good.with_name(which), seconds + 2.4, cpu, once=once)
                 time.sleep(1.2)  # the flood has become what it will be
                 before, began = cpu_s(process.pid), time.monotonic()
-                time.sleep(1.0)  # the flood has gone, and what it left
+                time.sleep(1.0)  # so long the flood alone is measured
                 alone = (cpu_s(process.pid) - before) / (time.monotonic() - began)
                 row = ground.load(port, good, 16, seconds, "mock", rate)
                 assert not row["bad_status"], row
