@@ -17,8 +17,8 @@ async def test_two_models_that_do_not_fit_together_in_every_order():
     assert found.states > 300, found
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("POOL-1", "POOL-2")
-@pytest.mark.no_cover
 async def test_three_models_on_room_for_two_in_every_order():
     found = await explore({**THREE_FOR_TWO, "crashes": 0, "orders": 0}, depth=5)
     assert found.states > 200, found
