@@ -56,13 +56,13 @@ def check(
 def _advised(found: Config) -> tuple[list[str], list[str]]:
     """What else is to be said, with its place: problems, warnings."""
     import os  # noqa: PLC0415 - keeps `podium --help` fast
-    from importlib.metadata import entry_points  # noqa: PLC0415 - same
+    from importlib.metadata import entry_points  # noqa: PLC0415 - keeps `podium --help` fast
 
-    from podium.config.advice import Known, advice, located  # noqa: PLC0415 - same
-    from podium.config.schema import Problem  # noqa: PLC0415 - same
-    from podium.runtime.exposure import tls_files  # noqa: PLC0415 - same
-    from podium.server.tls import Tls  # noqa: PLC0415 - same
-    from podium.store.recorded_names import recorded_names  # noqa: PLC0415 - same
+    from podium.config.advice import Known, advice, located  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.config.schema import Problem  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.runtime.exposure import tls_files  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.server.tls import Tls  # noqa: PLC0415 - keeps `podium --help` fast
+    from podium.store.recorded_names import recorded_names  # noqa: PLC0415 - keeps `podium --help` fast
 
     names = recorded_names(found.database)
     known = Known(**names, recorded=True) if names is not None else Known()

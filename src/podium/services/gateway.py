@@ -155,10 +155,9 @@ class Gateway:
         else:
             explicit = self._registry.resolve(head.model).ref
             found = Classification(task=head.task or DEFAULT_TASK, confidence=1.0, rule="explicit")
-        task = found.task
         if head.principal is not None:
-            check_task(head.principal, task)
-        if not self._tasks.known(task):
+            check_task(head.principal, found.task)
+        if not self._tasks.known(task := found.task):
             self._selector.meet(self._tasks.ensure(task))
         if head.task is not None or head.model == f"task:{task}":
             self._classifier.observe(head, task)
